@@ -1,0 +1,394 @@
+//! Owns the greedy decoder of the dependency parser, as far as sentence starts depend on it.
+//!
+//! spaCy's arc-eager system. Labels are not kept: a sentence starts where the root of a token is not the root of the
+//! token before, and no label has a say in that. Pure: features in, sentence starts out.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::bundle::DecoderWeights;
+use super::dense::{Feature, Rows, Scores, add, greatest, maxout};
+
+/// Features of a state: two tokens of the buffer, three of the stack, and three children.
+pub(super) const FEATURES: usize = 8;
+/// Columns of the scores: left arcs and right arcs, each rounded up to eights, then shift, reduce and break.
+const COLUMNS: usize = 112;
+const NOBODY: usize = usize::MAX;
+
+/// The parser's decoder.
+pub(super) struct Parser {
+    arch: Arch,
+    pad: [Feature; FEATURES],
+    bias: Feature,
+    scores: Scores<COLUMNS>,
+    left_columns: usize,
+    arc_columns: usize,
+}
+
+/// How many classes of each kind a parser has, in spaCy's order: shift, reduce, left arcs, right arcs, break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ParserClasses {
+    pub(super) left: usize,
+    pub(super) right: usize,
+}
+
+impl ParserClasses {
+    /// How many classes there are.
+    pub(super) fn count(self) -> usize {
+        self.left + self.right + 3
+    }
+
+    /// Whether there is room for them.
+    pub(super) fn fit(self) -> bool {
+        self.left.next_multiple_of(8) + self.right.next_multiple_of(8) + 3 <= COLUMNS
+    }
+}
+
+/// What a transition does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Shift,
+    Reduce,
+    LeftArc,
+    RightArc,
+    Break,
+}
+
+impl Parser {
+    pub(super) fn new(weights: &DecoderWeights<FEATURES>, classes: ParserClasses) -> Self {
+        let left_columns = classes.left.next_multiple_of(8);
+        let arc_columns = left_columns + classes.right.next_multiple_of(8);
+        let mut columns = [None; COLUMNS];
+        let numbers = (0..classes.left).chain(left_columns..left_columns + classes.right);
+        for (column, class) in numbers.zip(2..) {
+            columns[column] = Some(class);
+        }
+        for (column, class) in (arc_columns..).zip([0, 1, classes.count() - 1]) {
+            columns[column] = Some(class);
+        }
+        let class = |number: usize| (weights.upper_row(number), weights.upper_bias[number]);
+        let scores = Scores::new(columns.into_iter().map(|number| number.map(class)));
+        Self { arch: Arch::new(), pad: weights.pad, bias: weights.bias, scores, left_columns, arc_columns }
+    }
+
+    /// Parses while the tokens that a state looks at come before `available`. `rows` must hold the features from
+    /// [`Parse::needed_from`] on.
+    pub(super) fn advance(&self, parse: &mut Parse, rows: Rows<'_>, available: usize) {
+        self.arch.dispatch(Advance { parser: self, parse, rows, available });
+    }
+
+    #[inline(always)]
+    fn sum(&self, parse: &Parse, rows: &Rows<'_>) -> Feature {
+        let mut sum = [0.0; super::dense::FEATURE];
+        for (feature, token) in parse.features().into_iter().enumerate() {
+            add(&mut sum, if token == NOBODY { &self.pad[feature] } else { rows.feature(token, feature) });
+        }
+        add(&mut sum, &self.bias);
+        sum
+    }
+
+    /// The valid action with the greatest score. All labels of a kind are valid together, and on a tie the kind that
+    /// comes first in spaCy's order wins.
+    #[inline(always)]
+    fn best(&self, parse: &Parse, scores: &[f32; COLUMNS]) -> Option<Action> {
+        let others = &scores[self.arc_columns..];
+        let kinds = [
+            (Action::Shift, others[0]),
+            (Action::Reduce, others[1]),
+            (Action::LeftArc, greatest(&scores[..self.left_columns])),
+            (Action::RightArc, greatest(&scores[self.left_columns..self.arc_columns])),
+            (Action::Break, others[2]),
+        ];
+        let mut best: Option<(Action, f32)> = None;
+        for (action, score) in kinds {
+            if parse.allows(action) && best.is_none_or(|(_, so_far)| score > so_far) {
+                best = Some((action, score));
+            }
+        }
+        best.map(|(action, _)| action)
+    }
+}
+
+/// The loop of [`Parser::advance`], for [`pulp`] to compile once per instruction set.
+struct Advance<'a> {
+    parser: &'a Parser,
+    parse: &'a mut Parse,
+    rows: Rows<'a>,
+    available: usize,
+}
+
+impl WithSimd for Advance<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Self { parser, parse, rows, available } = self;
+        while parse.looks_before(available) {
+            let hidden = maxout(&parser.sum(parse, &rows));
+            let Some(action) = parser.best(parse, &parser.scores.of(&hidden)) else { break };
+            parse.apply(action);
+        }
+    }
+}
+
+/// The state of a parse.
+#[derive(Debug)]
+pub(super) struct Parse {
+    /// The first token that was never taken from the buffer.
+    next: usize,
+    stack: Vec<usize>,
+    /// Tokens that were put back in front of the buffer, the foremost last.
+    put_back: Vec<usize>,
+    tokens: Vec<TokenState>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct TokenState {
+    head: usize,
+    /// The child added last on each side.
+    last_left: usize,
+    last_right: usize,
+    /// The child of the same head and side added before this one.
+    sibling_before: usize,
+    unshiftable: bool,
+    sentence_start: bool,
+}
+
+impl Parse {
+    /// The parse of a document of `count` tokens, at its start.
+    pub(super) fn new(count: usize) -> Self {
+        let token = TokenState {
+            head: NOBODY,
+            last_left: NOBODY,
+            last_right: NOBODY,
+            sibling_before: NOBODY,
+            unshiftable: false,
+            sentence_start: false,
+        };
+        let mut tokens = vec![token; count];
+        if let Some(first) = tokens.first_mut() {
+            first.sentence_start = true;
+        }
+        Self { next: 0, stack: Vec::new(), put_back: Vec::new(), tokens }
+    }
+
+    /// The first token whose features a later state can ask for.
+    pub(super) fn needed_from(&self) -> usize {
+        let untaken = (self.next < self.tokens.len()).then_some(self.next);
+        let live = self.stack.iter().chain(&self.put_back).copied().chain(untaken);
+        let with_children = live.flat_map(|token| [Some(token), self.first_left_child(token)]);
+        with_children.flatten().min().unwrap_or(self.next)
+    }
+
+    /// Whether each token starts a sentence, once the parse is done: its root is not the root of the token before.
+    pub(super) fn sentence_starts(&self) -> Vec<bool> {
+        let roots = self.roots();
+        (0..roots.len()).map(|token| token == 0 || roots[token] != roots[token - 1]).collect()
+    }
+
+    fn roots(&self) -> Vec<usize> {
+        let mut roots = vec![NOBODY; self.tokens.len()];
+        let mut path = Vec::new();
+        for token in 0..self.tokens.len() {
+            let mut at = token;
+            while roots[at] == NOBODY && self.tokens[at].head != NOBODY {
+                path.push(at);
+                at = self.tokens[at].head;
+            }
+            let root = if roots[at] == NOBODY { at } else { roots[at] };
+            roots[at] = root;
+            for passed in path.drain(..) {
+                roots[passed] = root;
+            }
+        }
+        roots
+    }
+
+    #[inline(always)]
+    fn stack(&self, depth: usize) -> usize {
+        if depth < self.stack.len() { self.stack[self.stack.len() - 1 - depth] } else { NOBODY }
+    }
+
+    #[inline(always)]
+    fn buffer(&self, place: usize) -> Option<usize> {
+        if place < self.put_back.len() {
+            return Some(self.put_back[self.put_back.len() - 1 - place]);
+        }
+        Some(self.next + place - self.put_back.len()).filter(|&token| token < self.tokens.len())
+    }
+
+    #[inline(always)]
+    fn buffer_length(&self) -> usize {
+        self.tokens.len() - self.next + self.put_back.len()
+    }
+
+    /// Whether there is a state to decide, and the tokens that it looks at come before `available`.
+    #[inline(always)]
+    fn looks_before(&self, available: usize) -> bool {
+        let second = self.buffer(1).or(self.buffer(0));
+        (!self.stack.is_empty() || self.buffer_length() > 0) && second.is_none_or(|token| token < available)
+    }
+
+    #[inline(always)]
+    fn features(&self) -> [usize; FEATURES] {
+        let (front, top) = (self.buffer(0).unwrap_or(NOBODY), self.stack(0));
+        let child = |token: usize, side: fn(&TokenState) -> usize| {
+            if token == NOBODY { NOBODY } else { side(&self.tokens[token]) }
+        };
+        [
+            front,
+            self.buffer(1).unwrap_or(NOBODY),
+            top,
+            self.stack(1),
+            self.stack(2),
+            child(front, |token| token.last_left),
+            child(top, |token| token.last_left),
+            child(top, |token| token.last_right),
+        ]
+    }
+
+    #[inline(always)]
+    fn allows(&self, action: Action) -> bool {
+        let has_stack = !self.stack.is_empty();
+        let front = self.buffer(0);
+        let at_sentence_start = front.is_some_and(|front| self.tokens[front].sentence_start);
+        match action {
+            Action::Shift => {
+                let unshiftable = front.is_some_and(|front| self.tokens[front].unshiftable);
+                !has_stack || (self.buffer_length() >= 2 && !at_sentence_start && !unshiftable)
+            }
+            Action::Reduce => has_stack,
+            Action::LeftArc | Action::RightArc => has_stack && front.is_some() && !at_sentence_start,
+            Action::Break => match (front, self.buffer(1)) {
+                (Some(front), Some(second)) => second == front + 1 && !self.tokens[second].sentence_start,
+                _ => false,
+            },
+        }
+    }
+
+    /// Takes an action that [`Self::allows`] allows.
+    fn apply(&mut self, action: Action) {
+        let (top, front) = (self.stack(0), self.buffer(0).unwrap_or(NOBODY));
+        match action {
+            Action::Shift => self.shift(front),
+            Action::Reduce => {
+                if self.tokens[top].head == NOBODY && self.stack.len() > 1 {
+                    self.tokens[top].unshiftable = true;
+                    self.put_back.push(top);
+                }
+                self.stack.pop();
+            }
+            Action::LeftArc => {
+                self.attach(front, top);
+                self.tokens[front].unshiftable = false;
+                self.stack.pop();
+            }
+            Action::RightArc => {
+                self.attach(top, front);
+                self.shift(front);
+            }
+            Action::Break => self.tokens[front + 1].sentence_start = true,
+        }
+    }
+
+    fn shift(&mut self, front: usize) {
+        self.stack.push(front);
+        if self.put_back.pop().is_none() {
+            self.next += 1;
+        }
+    }
+
+    /// Makes `head` the head of `child`, which leaves its old head.
+    fn attach(&mut self, head: usize, child: usize) {
+        let old = self.tokens[child].head;
+        if old != NOBODY {
+            self.detach(old, child);
+        }
+        let side = self.side(head, child);
+        let before = std::mem::replace(side, child);
+        self.tokens[child].sibling_before = before;
+        self.tokens[child].head = head;
+    }
+
+    fn detach(&mut self, head: usize, child: usize) {
+        let before = self.tokens[child].sibling_before;
+        let mut at = *self.side(head, child);
+        if at == child {
+            *self.side(head, child) = before;
+            return;
+        }
+        while at != NOBODY {
+            let next = self.tokens[at].sibling_before;
+            if next == child {
+                self.tokens[at].sibling_before = before;
+            }
+            at = next;
+        }
+    }
+
+    /// The child of `head` added last on the side on which `child` is.
+    fn side(&mut self, head: usize, child: usize) -> &mut usize {
+        let head_state = &mut self.tokens[head];
+        if head > child { &mut head_state.last_left } else { &mut head_state.last_right }
+    }
+
+    fn first_left_child(&self, token: usize) -> Option<usize> {
+        let children = std::iter::successors(Some(self.tokens[token].last_left), |&child| {
+            (child != NOBODY).then(|| self.tokens[child].sibling_before)
+        });
+        children.filter(|&child| child != NOBODY).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(count: usize, actions: &[Action]) -> Parse {
+        let mut parse = Parse::new(count);
+        for &action in actions {
+            assert!(parse.allows(action), "{action:?} in {parse:?}");
+            parse.apply(action);
+        }
+        parse
+    }
+
+    #[test]
+    fn tokens_under_one_root_are_one_sentence() {
+        use Action::{LeftArc, Reduce, RightArc, Shift};
+        let done = parse(4, &[Shift, LeftArc, Shift, RightArc, Reduce, Reduce, Shift, Reduce]);
+        assert!(!done.looks_before(4), "{done:?}");
+        assert_eq!(done.sentence_starts(), [true, false, false, true]);
+    }
+
+    #[test]
+    fn a_headless_token_goes_back_to_the_buffer_once() {
+        use Action::{Reduce, Shift};
+        let done = parse(3, &[Shift, Shift, Reduce]);
+        assert_eq!(done.buffer(0), Some(1));
+        assert!(!done.allows(Shift), "it may not be shifted again");
+    }
+
+    #[test]
+    fn a_break_allows_nothing_but_reduce_over_it() {
+        use Action::{Break, LeftArc, Reduce, RightArc, Shift};
+        let done = parse(3, &[Break, Shift]);
+        for action in [Shift, LeftArc, RightArc] {
+            assert!(!done.allows(action), "{action:?}");
+        }
+        assert!(done.allows(Reduce));
+    }
+
+    #[test]
+    fn a_child_that_moves_leaves_its_old_head() {
+        let mut parse = Parse::new(6);
+        for child in [2, 3, 4] {
+            parse.attach(1, child);
+        }
+        parse.attach(5, 3);
+        assert_eq!(parse.tokens[1].last_right, 4);
+        assert_eq!(parse.tokens[4].sibling_before, 2);
+        parse.attach(5, 4);
+        assert_eq!(parse.tokens[1].last_right, 2);
+        assert_eq!(parse.tokens[5].last_left, 4);
+    }
+}
