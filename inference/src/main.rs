@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The program `inference`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sidecar::start::<inference::Inference>()
+}

@@ -39,3 +39,13 @@ pub enum TextError {
     #[error("the model failed: {0}")]
     Failed(String),
 }
+
+impl TextError {
+    /// Its name in metrics.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "text_too_long",
+            Self::Failed(_) => "model_failed",
+        }
+    }
+}

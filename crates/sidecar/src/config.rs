@@ -53,6 +53,11 @@ impl Problems {
         self.0.push((key.into(), what.to_string()));
     }
 
+    /// Adds those of `others`.
+    pub fn append(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

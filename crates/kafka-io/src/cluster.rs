@@ -1,0 +1,82 @@
+//! Owns questions to a cluster, each with a time limit.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use tokio::task::spawn_blocking;
+
+use crate::context::{Quiet, describe};
+use crate::{Connection, KafkaError, Partition, Topic};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A client that asks.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Arc<BaseConsumer<Quiet>>,
+    bootstrap_servers: String,
+}
+
+impl Cluster {
+    /// # Errors
+    /// Where librdkafka refuses the settings.
+    pub fn new(connection: &Connection) -> Result<Self, KafkaError> {
+        let client = connection.client_config().create_with_context(Quiet::default());
+        let client = client.map_err(|error| KafkaError::new("cannot make a Kafka client", error))?;
+        Ok(Self { client: Arc::new(client), bootstrap_servers: connection.bootstrap_servers().to_owned() })
+    }
+
+    /// The partitions of a topic, in order; none if there is no such topic.
+    ///
+    /// # Errors
+    /// Where no broker answers in time, with the address and the reason.
+    pub async fn partitions(&self, topic: &Topic) -> Result<Vec<Partition>, KafkaError> {
+        let (cluster, topic) = (self.clone(), topic.clone());
+        let asked = spawn_blocking(move || cluster.ask(&topic)).await;
+        asked.unwrap_or_else(|error| Err(KafkaError::new("asking the cluster failed", error)))
+    }
+
+    /// The first and the next record of each of these partitions.
+    ///
+    /// # Errors
+    /// Where no broker answers in time.
+    pub async fn watermarks(
+        &self,
+        topic: &Topic,
+        partitions: &[Partition],
+    ) -> Result<Vec<(Partition, Range<i64>)>, KafkaError> {
+        let (cluster, topic, partitions) = (self.clone(), topic.clone(), partitions.to_vec());
+        let asked = spawn_blocking(move || {
+            let ask = |partition: Partition| {
+                let marks = cluster.client.fetch_watermarks(topic.as_str(), partition.0, PATIENCE);
+                let (low, high) = marks.map_err(|error| {
+                    KafkaError::new(format!("cannot learn where partition {partition} of {topic} begins"), error)
+                })?;
+                Ok((partition, low..high))
+            };
+            partitions.into_iter().map(ask).collect()
+        });
+        asked.await.unwrap_or_else(|error| Err(KafkaError::new("asking the cluster failed", error)))
+    }
+
+    fn ask(&self, topic: &Topic) -> Result<Vec<Partition>, KafkaError> {
+        let metadata = self.client.fetch_metadata(Some(topic.as_str()), PATIENCE).map_err(|error| {
+            let trouble = self.client.context().trouble.take();
+            let said = error.rdkafka_error_code().map(describe);
+            let reason = trouble.or(said).unwrap_or_else(|| error.to_string());
+            KafkaError::new(format!("no broker of {} answers", self.bootstrap_servers), reason)
+        })?;
+        let mut partitions: Vec<Partition> = metadata
+            .topics()
+            .iter()
+            .filter(|found| found.name() == topic.as_str() && found.error().is_none())
+            .flat_map(|found| found.partitions())
+            .map(|partition| Partition(partition.id()))
+            .collect();
+        partitions.sort_unstable();
+        Ok(partitions)
+    }
+}

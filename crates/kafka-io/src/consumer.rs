@@ -1,0 +1,407 @@
+//! Owns reading a topic: one thread polls librdkafka and turns what happens into events on a bounded channel.
+//!
+//! The thread never waits for the work on a record: who listens takes every event at once, and pauses partitions when
+//! it has enough in hand. Only a revocation is waited for, for a bounded time, so that work can be finished and
+//! committed while the partition is still ours.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError as NativeError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::Offset;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+
+use crate::context::{Trouble, describe};
+use crate::{Connection, KafkaError, Partition, Record, Topic};
+
+/// Events that may wait; the listener is quick.
+const EVENTS: usize = 256;
+/// How long one poll waits. It bounds how late the end of the thread is noticed.
+const POLL: Duration = Duration::from_millis(100);
+/// How often, and how patiently, a cluster that does not answer is tried.
+const PROBE: Duration = Duration::from_secs(1);
+/// librdkafka's read-ahead per consumer, in KiB, and in records per partition.
+const READ_AHEAD_KIB: &str = "16384";
+const READ_AHEAD_RECORDS: &str = "5000";
+
+/// Something that happened to a consumer.
+#[derive(Debug)]
+pub enum Event {
+    /// A record was read.
+    Record(Record),
+    /// There is nothing more to read in a partition for now.
+    EndOfPartition(Partition),
+    /// Partitions were given to this member of the group.
+    Assigned(Vec<Partition>),
+    /// Partitions are about to be taken away. They are ours until the revocation is dropped.
+    Revoking(Vec<Partition>, Revocation),
+    /// Partitions were taken away; a commit for them would be refused.
+    Lost(Vec<Partition>),
+    /// The cluster answers.
+    Connected,
+    /// The cluster does not answer: which address, and why.
+    Disconnected(String),
+    /// A record that was asked for is gone, and reading goes on elsewhere; or some other error of one partition.
+    Trouble(String),
+    /// Reading cannot go on.
+    Failed(String),
+}
+
+/// Holds up a rebalance while work on the partitions is finished; dropping it lets go.
+#[derive(Debug)]
+pub struct Revocation {
+    _done: std::sync::mpsc::SyncSender<()>,
+}
+
+/// Where to begin with a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With this record.
+    At(i64),
+    /// As [`StartWithout`] says.
+    Without(StartWithout),
+}
+
+/// Where to begin with a partition without progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StartWithout {
+    /// With the first record that there is.
+    #[default]
+    Earliest,
+    /// With the next record that comes.
+    Latest,
+}
+
+impl StartWithout {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Earliest => "earliest",
+            Self::Latest => "latest",
+        }
+    }
+}
+
+/// How to be a member of a consumer group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// The group.
+    pub group: String,
+    /// Static membership: the same name after a restart keeps the partitions.
+    pub instance_id: Option<String>,
+    /// Who assigns partitions.
+    pub protocol: GroupProtocol,
+    /// Where to begin where the group has committed nothing.
+    pub start: StartWithout,
+    /// After so long without a heartbeat a member is out (classic protocol).
+    pub session_timeout: Duration,
+    /// After so long without a poll a member is out.
+    pub max_poll_interval: Duration,
+    /// How long a revocation may be held up.
+    pub drain_timeout: Duration,
+}
+
+/// Who assigns partitions to the members of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupProtocol {
+    /// One of the members, cooperatively.
+    #[default]
+    Classic,
+    /// The broker (KIP-848, Kafka 4.0 and newer).
+    Consumer,
+}
+
+/// A commit was refused or not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("offsets were not committed: {0}")]
+pub struct CommitError(String);
+
+/// Reads one topic.
+pub struct Consumer {
+    client: Arc<BaseConsumer<Events>>,
+    topic: Topic,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Consumer {
+    /// A consumer of these partitions of a topic, no member of a group, and where its events come.
+    ///
+    /// # Errors
+    /// Where librdkafka refuses the settings.
+    pub fn assigned(
+        connection: &Connection,
+        topic: &Topic,
+        partitions: &[(Partition, Start)],
+    ) -> Result<(Self, mpsc::Receiver<Event>), KafkaError> {
+        let mut config = connection.client_config();
+        // librdkafka wants a group even where it joins none and commits nothing.
+        config.set("group.id", "outrigger-assigned").set("auto.offset.reset", "earliest");
+        let (consumer, events) = Self::start(config, topic, Duration::ZERO)?;
+        consumer.add(partitions)?;
+        Ok((consumer, events))
+    }
+
+    /// A consumer of a topic as a member of a group, and where its events come.
+    ///
+    /// # Errors
+    /// Where librdkafka refuses the settings.
+    pub fn subscribed(
+        connection: &Connection,
+        topic: &Topic,
+        member: &Membership,
+    ) -> Result<(Self, mpsc::Receiver<Event>), KafkaError> {
+        let mut config = connection.client_config();
+        config
+            .set("group.id", &member.group)
+            .set("auto.offset.reset", member.start.name())
+            .set("max.poll.interval.ms", member.max_poll_interval.as_millis().to_string());
+        match member.protocol {
+            GroupProtocol::Classic => config
+                .set("partition.assignment.strategy", "cooperative-sticky")
+                .set("session.timeout.ms", member.session_timeout.as_millis().to_string()),
+            GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
+        };
+        if let Some(instance) = &member.instance_id {
+            config.set("group.instance.id", instance);
+        }
+        let (consumer, events) = Self::start(config, topic, member.drain_timeout)?;
+        let subscribed = consumer.client.subscribe(&[topic.as_str()]);
+        subscribed.map_err(|error| KafkaError::new(format!("cannot subscribe to {topic}"), error))?;
+        Ok((consumer, events))
+    }
+
+    fn start(
+        mut config: rdkafka::ClientConfig,
+        topic: &Topic,
+        drain_timeout: Duration,
+    ) -> Result<(Self, mpsc::Receiver<Event>), KafkaError> {
+        config
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("enable.partition.eof", "true");
+        for (name, value) in
+            [("queued.max.messages.kbytes", READ_AHEAD_KIB), ("queued.min.messages", READ_AHEAD_RECORDS)]
+        {
+            if config.get(name).is_none() {
+                config.set(name, value);
+            }
+        }
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let ended = Arc::new(AtomicBool::new(false));
+        let context = Events { events, ended: Arc::clone(&ended), drain_timeout, trouble: Trouble::default() };
+        let client: BaseConsumer<Events> = config
+            .create_with_context(context)
+            .map_err(|error| KafkaError::new("cannot make a Kafka consumer", error))?;
+        let client = Arc::new(client);
+        let polled = Arc::clone(&client);
+        let thread = std::thread::Builder::new().name("kafka-poll".to_owned()).spawn(move || poll(&polled));
+        let thread = thread.map_err(|error| KafkaError::new("cannot start the polling thread", error))?;
+        Ok((Self { client, topic: topic.clone(), ended, thread: Some(thread) }, receiver))
+    }
+
+    /// Begins to read more partitions.
+    ///
+    /// # Errors
+    /// Where librdkafka refuses it.
+    pub fn add(&self, partitions: &[(Partition, Start)]) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, start) in partitions {
+            let offset = match start {
+                Start::At(offset) => Offset::Offset(*offset),
+                Start::Without(StartWithout::Earliest) => Offset::Beginning,
+                Start::Without(StartWithout::Latest) => Offset::End,
+            };
+            let added = list.add_partition_offset(self.topic.as_str(), partition.0, offset);
+            added.map_err(|error| KafkaError::new("cannot name a partition", error))?;
+        }
+        let assigned = self.client.incremental_assign(&list);
+        assigned.map_err(|error| KafkaError::new(format!("cannot read {}", self.topic), error))
+    }
+
+    /// Stops reading partitions until they are resumed. Events that are on their way still come.
+    ///
+    /// # Errors
+    /// Where librdkafka refuses it.
+    pub fn pause(&self, partitions: &[Partition]) -> Result<(), KafkaError> {
+        let paused = self.client.pause(&self.list(partitions));
+        paused.map_err(|error| KafkaError::new("cannot pause partitions", error))
+    }
+
+    /// Reads paused partitions again.
+    ///
+    /// # Errors
+    /// Where librdkafka refuses it.
+    pub fn resume(&self, partitions: &[Partition]) -> Result<(), KafkaError> {
+        let resumed = self.client.resume(&self.list(partitions));
+        resumed.map_err(|error| KafkaError::new("cannot resume partitions", error))
+    }
+
+    /// Commits the next record to read of partitions, for the group, and waits for the broker's answer.
+    ///
+    /// # Errors
+    /// Where the broker refuses it or does not answer.
+    pub fn commit(
+        &self,
+        positions: &[(Partition, i64)],
+    ) -> impl Future<Output = Result<(), CommitError>> + Send + use<> {
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        let named = positions.iter().try_for_each(|(partition, offset)| {
+            list.add_partition_offset(self.topic.as_str(), partition.0, Offset::Offset(*offset))
+        });
+        let client = Arc::clone(&self.client);
+        async move {
+            let commit = move || named.and_then(|()| client.commit(&list, CommitMode::Sync));
+            match spawn_blocking(commit).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(CommitError(error.to_string())),
+                Err(error) => Err(CommitError(error.to_string())),
+            }
+        }
+    }
+
+    /// Leaves the group, if it is in one, and ends the polling thread.
+    pub async fn close(mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        let thread = self.thread.take();
+        // Dropping the client leaves the group, which waits for the coordinator.
+        let closed = spawn_blocking(move || {
+            if let Some(thread) = thread {
+                drop(thread.join());
+            }
+            drop(self);
+        });
+        drop(closed.await);
+    }
+
+    fn list(&self, partitions: &[Partition]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(self.topic.as_str(), partition.0);
+        }
+        list
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Polls until the consumer ends or nobody listens.
+fn poll(client: &BaseConsumer<Events>) {
+    let context = Arc::clone(client.context());
+    let mut connected = None;
+    let mut probed: Option<Instant> = None;
+    while context.goes_on() {
+        match client.poll(POLL) {
+            None => {}
+            Some(Ok(message)) => context.send(Event::Record(Record::of(&message))),
+            Some(Err(NativeError::PartitionEOF(partition))) => {
+                context.send(Event::EndOfPartition(Partition(partition)));
+            }
+            Some(Err(error)) => {
+                if let Some(event) = event_of(&error, &context.trouble) {
+                    if matches!(event, Event::Disconnected(_)) {
+                        connected = Some(false);
+                    }
+                    context.send(event);
+                }
+            }
+        }
+        if connected != Some(true) && probed.is_none_or(|last| last.elapsed() >= PROBE) {
+            let answers = client.fetch_metadata(None, PROBE).is_ok();
+            probed = Some(Instant::now());
+            match (answers, connected) {
+                (true, _) => context.send(Event::Connected),
+                (false, None) => context.send(Event::Disconnected(context.why())),
+                (false, Some(_)) => {}
+            }
+            connected = Some(answers);
+        }
+    }
+}
+
+fn event_of(error: &NativeError, trouble: &Trouble) -> Option<Event> {
+    Some(match (error, error.rdkafka_error_code()) {
+        (NativeError::MessageConsumptionFatal(code), _) => Event::Failed(describe(*code)),
+        (_, Some(Code::AllBrokersDown)) => {
+            Event::Disconnected(trouble.take().unwrap_or_else(|| "all brokers are down".to_owned()))
+        }
+        // One connection failed, and why was heard: it matters when no broker is left.
+        (_, Some(Code::BrokerTransportFailure | Code::Resolve | Code::SSL | Code::Authentication)) => return None,
+        (_, Some(code)) => Event::Trouble(describe(code)),
+        (_, None) => Event::Trouble(error.to_string()),
+    })
+}
+
+/// Where librdkafka's callbacks, on the polling thread, put events.
+struct Events {
+    events: mpsc::Sender<Event>,
+    ended: Arc<AtomicBool>,
+    drain_timeout: Duration,
+    trouble: Trouble,
+}
+
+impl Events {
+    fn goes_on(&self) -> bool {
+        !self.ended.load(Ordering::Relaxed) && !self.events.is_closed()
+    }
+
+    /// Why there is no connection.
+    fn why(&self) -> String {
+        self.trouble.take().unwrap_or_else(|| "no broker answers".to_owned())
+    }
+
+    fn send(&self, event: Event) {
+        // It fails where nobody listens any more, and then the thread is about to end.
+        drop(self.events.blocking_send(event));
+    }
+}
+
+impl ClientContext for Events {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.trouble.hear(level, facility, message);
+    }
+}
+
+impl ConsumerContext for Events {
+    fn pre_rebalance(&self, client: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Revoke(list) = rebalance else { return };
+        let partitions = partitions(list);
+        if partitions.is_empty() || !self.goes_on() {
+            return;
+        }
+        if client.assignment_lost() {
+            self.send(Event::Lost(partitions));
+            return;
+        }
+        let (done, finished) = std::sync::mpsc::sync_channel(0);
+        self.send(Event::Revoking(partitions, Revocation { _done: done }));
+        // It ends when the sender is dropped, or too late.
+        let _released_or_late = finished.recv_timeout(self.drain_timeout);
+    }
+
+    fn post_rebalance(&self, _client: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(list) => self.send(Event::Assigned(partitions(list))),
+            Rebalance::Revoke(_) => {}
+            Rebalance::Error(error) => self.send(Event::Trouble(error.to_string())),
+        }
+    }
+}
+
+fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
+    list.elements().iter().map(|element| Partition(element.partition())).collect()
+}

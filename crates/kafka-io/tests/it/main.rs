@@ -1,0 +1,172 @@
+//! The adapters against librdkafka's mock cluster: real TCP, no Java.
+
+use std::time::Duration;
+
+use kafka_io::{
+    Compression, Connection, Consumer, Event, GroupProtocol, Header, Membership, MockBroker, Outgoing, Partition,
+    Producer, ProducerSettings, RawKafka, Record, Start, StartWithout, Topic,
+};
+use sidecar::Problems;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::timeout;
+
+/// How long anything may take here; the mock delays a group's first rebalance by three seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn connection(bootstrap_servers: &str) -> Connection {
+    let raw = RawKafka { bootstrap_servers: bootstrap_servers.to_owned(), ..RawKafka::default() };
+    Connection::check(raw, &mut Problems::new()).unwrap()
+}
+
+fn mock(topic: &str, partitions: i32) -> (MockBroker, Connection, Topic) {
+    let broker = MockBroker::start(1).unwrap();
+    broker.create_topic(topic, partitions).unwrap();
+    let connection = connection(&broker.bootstrap_servers());
+    (broker, connection, Topic::from(topic))
+}
+
+fn settings() -> ProducerSettings {
+    ProducerSettings {
+        linger: Duration::ZERO,
+        compression: Compression::Lz4,
+        delivery_timeout: PATIENCE,
+        in_flight: 1000,
+    }
+}
+
+async fn produce(connection: &Connection, topic: &Topic, values: &[&str]) {
+    let (producer, mut deliveries) = Producer::new(connection, settings()).unwrap();
+    for (tag, value) in values.iter().enumerate() {
+        let (key, value) = (Some(value.as_bytes().to_vec()), Some(value.as_bytes().to_vec()));
+        let headers = vec![Header { name: "traceparent".into(), value: key.clone() }];
+        producer.send(tag, &Outgoing { topic: topic.clone(), key, value, headers }).unwrap();
+    }
+    for _ in values {
+        timeout(PATIENCE, deliveries.recv()).await.unwrap().unwrap().result.unwrap();
+    }
+}
+
+async fn next(events: &mut Receiver<Event>) -> Event {
+    timeout(PATIENCE, events.recv()).await.expect("an event in time").expect("the consumer lives")
+}
+
+async fn next_record(events: &mut Receiver<Event>) -> Record {
+    loop {
+        if let Event::Record(record) = next(events).await {
+            return record;
+        }
+    }
+}
+
+fn member(group: &str) -> Membership {
+    Membership {
+        group: group.to_owned(),
+        instance_id: None,
+        protocol: GroupProtocol::Classic,
+        start: StartWithout::Earliest,
+        session_timeout: Duration::from_secs(10),
+        max_poll_interval: Duration::from_secs(60),
+        drain_timeout: Duration::from_secs(20),
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_and_then_the_end() {
+    let (_broker, connection, topic) = mock("input", 1);
+    produce(&connection, &topic, &["a", "b"]).await;
+    let start = [(Partition(0), Start::Without(StartWithout::Earliest))];
+    let (consumer, mut events) = Consumer::assigned(&connection, &topic, &start).unwrap();
+    for (offset, value) in [(0, "a"), (1, "b")] {
+        let record = next_record(&mut events).await;
+        assert_eq!((record.offset, record.key.as_deref()), (offset, Some(value.as_bytes())));
+        assert_eq!(record.headers[0].value.as_deref(), Some(value.as_bytes()));
+        assert!(record.timestamp_ms.is_some());
+    }
+    assert!(matches!(next(&mut events).await, Event::EndOfPartition(Partition(0))));
+    consumer.close().await;
+}
+
+#[tokio::test]
+async fn partitions_are_added_paused_and_resumed() {
+    let (_broker, connection, topic) = mock("input", 2);
+    let (consumer, mut events) = Consumer::assigned(&connection, &topic, &[(Partition(0), Start::At(0))]).unwrap();
+    consumer.add(&[(Partition(1), Start::At(0))]).unwrap();
+    let mut ended = Vec::new();
+    while ended.len() < 2 {
+        if let Event::EndOfPartition(partition) = next(&mut events).await {
+            ended.push(partition);
+        }
+    }
+    consumer.pause(&[Partition(0), Partition(1)]).unwrap();
+    produce(&connection, &topic, &["a", "b", "c"]).await;
+    consumer.resume(&[Partition(0), Partition(1)]).unwrap();
+    for _ in 0..3 {
+        next_record(&mut events).await;
+    }
+    consumer.close().await;
+}
+
+#[tokio::test]
+async fn a_group_goes_on_behind_its_commit() {
+    let (_broker, connection, topic) = mock("input", 1);
+    produce(&connection, &topic, &["a", "b", "c"]).await;
+    let (consumer, mut events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
+    while !matches!(next(&mut events).await, Event::Assigned(partitions) if partitions == [Partition(0)]) {}
+    assert_eq!(next_record(&mut events).await.offset, 0);
+    consumer.commit(&[(Partition(0), 2)]).await.unwrap();
+    // Who waits for the end of a revocation would otherwise hold up the close.
+    events.close();
+    consumer.close().await;
+    let (consumer, mut events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
+    assert_eq!(next_record(&mut events).await.offset, 2);
+    events.close();
+    consumer.close().await;
+}
+
+#[tokio::test]
+async fn a_revocation_waits_for_the_work_in_hand() {
+    let (_broker, connection, topic) = mock("input", 2);
+    let (first, mut first_events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
+    while !matches!(next(&mut first_events).await, Event::Assigned(partitions) if partitions.len() == 2) {}
+    let (second, mut second_events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
+    let (revoked, revocation) = loop {
+        if let Event::Revoking(partitions, revocation) = next(&mut first_events).await {
+            break (partitions, revocation);
+        }
+    };
+    first.commit(&[(revoked[0], 0)]).await.expect("a commit while the partition is still ours");
+    drop(revocation);
+    let given = loop {
+        match next(&mut second_events).await {
+            Event::Assigned(partitions) if !partitions.is_empty() => break partitions,
+            _ => {}
+        }
+    };
+    assert_eq!(given, revoked);
+    first_events.close();
+    second_events.close();
+    first.close().await;
+    second.close().await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_does_not_answer_is_told_with_its_address() {
+    let start = [(Partition(0), Start::At(0))];
+    let (consumer, mut events) =
+        Consumer::assigned(&connection("127.0.0.1:1"), &Topic::from("input"), &start).unwrap();
+    let Event::Disconnected(why) = next(&mut events).await else { panic!("no disconnection") };
+    assert!(why.contains("127.0.0.1:1") && why.contains("kafka.bootstrap_servers"), "{why}");
+    consumer.close().await;
+}
+
+#[tokio::test]
+async fn an_outage_is_told_at_its_beginning_and_its_end() {
+    let (broker, connection, topic) = mock("input", 1);
+    let (consumer, mut events) = Consumer::assigned(&connection, &topic, &[(Partition(0), Start::At(0))]).unwrap();
+    while !matches!(next(&mut events).await, Event::Connected) {}
+    broker.take_down(1).unwrap();
+    while !matches!(next(&mut events).await, Event::Disconnected(_)) {}
+    broker.bring_up(1).unwrap();
+    while !matches!(next(&mut events).await, Event::Connected) {}
+    consumer.close().await;
+}

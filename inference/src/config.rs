@@ -1,0 +1,402 @@
+//! Owns the worker's configuration: what may be said, what is meant if nothing is said, and what must hold together.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kafka_io::{Compression, Connection, GroupProtocol, Membership, RawKafka, StartWithout, Topic};
+use serde::{Deserialize, Serialize};
+use sidecar::{Problems, RawAdmin, RawLog};
+
+use crate::ledger::Ordering;
+use crate::record::Fields;
+
+/// The configuration file. Every key has a default; `inference.toml` beside the program shows and explains them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Raw {
+    /// The cluster.
+    pub kafka: RawKafka,
+    /// Where messages come from.
+    pub input: RawInput,
+    /// Where results go.
+    pub output: RawOutput,
+    /// Where messages go that are none.
+    pub dead_letter: RawDeadLetter,
+    /// The form of a message.
+    pub message: Fields,
+    /// The model.
+    pub model: RawModel,
+    /// How much is done at a time.
+    pub engine: RawEngine,
+    /// Where progress is kept.
+    pub progress: RawProgress,
+    /// The admin port.
+    pub admin: RawAdmin,
+    /// The logs.
+    pub log: RawLog,
+}
+
+/// `[input]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawInput {
+    /// The topic.
+    pub topic: String,
+    /// Where to begin without progress.
+    pub start: StartWithout,
+    /// Which part of the partitions, `INDEX/COUNT`: partition P belongs to the part P mod COUNT.
+    pub shard: String,
+    /// How often the topic is looked at for new partitions.
+    #[serde(with = "humantime_serde")]
+    pub metadata_interval: Duration,
+}
+
+impl Default for RawInput {
+    fn default() -> Self {
+        Self {
+            topic: "ner-input".to_owned(),
+            start: StartWithout::Earliest,
+            shard: "0/1".to_owned(),
+            metadata_interval: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `[output]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawOutput {
+    /// The topic.
+    pub topic: String,
+    /// Which results leave in the order of their records.
+    pub ordering: Ordering,
+    /// How batches are compressed.
+    pub compression: Compression,
+    /// How long a result waits for company.
+    #[serde(with = "humantime_serde")]
+    pub linger: Duration,
+    /// How long a result may take to be acknowledged before the worker gives up and ends.
+    #[serde(with = "humantime_serde")]
+    pub delivery_timeout: Duration,
+}
+
+impl Default for RawOutput {
+    fn default() -> Self {
+        Self {
+            topic: "ner-output".to_owned(),
+            ordering: Ordering::Partition,
+            compression: Compression::Lz4,
+            linger: Duration::from_millis(1),
+            delivery_timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+/// `[dead_letter]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawDeadLetter {
+    /// The topic; without one such a message becomes a result with an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+}
+
+/// `[model]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawModel {
+    /// The folder that `inference import` wrote.
+    pub folder: PathBuf,
+    /// ONNX Runtime's shared library; without it `ORT_DYLIB_PATH` says where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub onnx_runtime: Option<PathBuf>,
+    /// What each session may keep of the words that it has met.
+    pub cache_bytes: NonZeroUsize,
+}
+
+impl Default for RawModel {
+    fn default() -> Self {
+        Self { folder: "model".into(), onnx_runtime: None, cache_bytes: positive(48 << 20) }
+    }
+}
+
+/// `[engine]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawEngine {
+    /// Sessions, each a thread with a model of its own.
+    pub threads: NonZeroUsize,
+    /// The most texts that a session is given at a time.
+    pub slice_rows: NonZeroUsize,
+    /// The most bytes of text that a session is given at a time, unless it is one text.
+    pub slice_bytes: NonZeroUsize,
+    /// The most records in hand; reading pauses there and goes on at half of it.
+    pub in_flight_rows: NonZeroUsize,
+    /// The most bytes of records in hand.
+    pub in_flight_bytes: NonZeroUsize,
+}
+
+impl Default for RawEngine {
+    fn default() -> Self {
+        Self {
+            threads: positive(1),
+            slice_rows: positive(32),
+            slice_bytes: positive(64 << 10),
+            in_flight_rows: positive(2000),
+            in_flight_bytes: positive(64 << 20),
+        }
+    }
+}
+
+/// `[progress]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawProgress {
+    /// Where.
+    pub kind: ProgressKind,
+    /// The folder of the checkpoint.
+    pub checkpoint: PathBuf,
+    /// The most records of a batch, and so the most that are processed again after a kill.
+    pub max_batch_rows: NonZeroUsize,
+    /// The consumer group.
+    pub group: String,
+    /// Static membership: the same name after a restart keeps the partitions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+    /// Who assigns partitions.
+    pub protocol: GroupProtocol,
+    /// How often positions are committed.
+    #[serde(with = "humantime_serde")]
+    pub commit_interval: Duration,
+    /// After so long without a heartbeat the worker is out of the group (classic protocol).
+    #[serde(with = "humantime_serde")]
+    pub session_timeout: Duration,
+    /// After so long without a poll the worker is out of the group.
+    #[serde(with = "humantime_serde")]
+    pub max_poll_interval: Duration,
+    /// How long a rebalance may wait for the work in hand.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+}
+
+impl Default for RawProgress {
+    fn default() -> Self {
+        Self {
+            kind: ProgressKind::Checkpoint,
+            checkpoint: "checkpoint".into(),
+            max_batch_rows: positive(1000),
+            group: "inference".to_owned(),
+            instance_id: None,
+            protocol: GroupProtocol::Classic,
+            commit_interval: Duration::from_secs(1),
+            session_timeout: Duration::from_secs(45),
+            max_poll_interval: Duration::from_secs(300),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Where progress is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgressKind {
+    /// In a checkpoint of Spark's form.
+    #[default]
+    Checkpoint,
+    /// In a Kafka consumer group.
+    Group,
+}
+
+/// The configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How to reach the cluster.
+    pub connection: Connection,
+    /// The topics.
+    pub topics: Topics,
+    /// Which partitions are ours.
+    pub shard: Shard,
+    /// How the group is joined.
+    pub membership: Membership,
+    /// What was said, for what needs no checking.
+    pub raw: Raw,
+}
+
+/// The topics of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topics {
+    /// Where messages come from.
+    pub input: Topic,
+    /// Where results go.
+    pub output: Topic,
+    /// Where messages go that are none.
+    pub dead_letter: Option<Topic>,
+}
+
+/// A part of a topic's partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    index: u32,
+    count: u32,
+}
+
+impl Shard {
+    /// Reads `INDEX/COUNT`, counted from 0 like the pods of a stateful set.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+        match parts {
+            Some((index, count)) if index < count => Ok(Self { index, count }),
+            Some((index, count)) => Err(format!("there is no part {index} of {count}; the parts are 0 to COUNT - 1")),
+            None => Err(format!("{text:?} is not INDEX/COUNT, such as \"0/2\"")),
+        }
+    }
+
+    /// Whether a partition belongs to the part.
+    pub fn has(self, partition: kafka_io::Partition) -> bool {
+        u32::try_from(partition.0).is_ok_and(|partition| partition % self.count == self.index)
+    }
+}
+
+impl TryFrom<Raw> for Config {
+    type Error = Problems;
+
+    fn try_from(raw: Raw) -> Result<Self, Problems> {
+        let mut problems = Problems::new();
+        let connection = Connection::check(raw.kafka.clone(), &mut problems);
+        let topics = check_topics(&raw, &mut problems);
+        let shard = Shard::parse(&raw.input.shard).map_err(|what| problems.add("input.shard", what));
+        check_progress(&raw.progress, &raw.input, &mut problems);
+        check_bounds(&raw, &mut problems);
+        let (Some(connection), Ok(shard)) = (connection, shard) else { return Err(problems) };
+        let membership = Membership {
+            group: raw.progress.group.clone(),
+            instance_id: raw.progress.instance_id.clone(),
+            protocol: raw.progress.protocol,
+            start: raw.input.start,
+            session_timeout: raw.progress.session_timeout,
+            max_poll_interval: raw.progress.max_poll_interval,
+            drain_timeout: raw.progress.drain_timeout,
+        };
+        problems.into_result(Self { connection, topics, shard, membership, raw })
+    }
+}
+
+fn check_topics(raw: &Raw, problems: &mut Problems) -> Topics {
+    let RawDeadLetter { topic: dead_letter } = &raw.dead_letter;
+    let named = [("input.topic", Some(&raw.input.topic)), ("output.topic", Some(&raw.output.topic))];
+    for (key, topic) in named.into_iter().chain([("dead_letter.topic", dead_letter.as_ref())]) {
+        if topic.is_some_and(|topic| topic.trim().is_empty()) {
+            problems.add(key, "is empty");
+        }
+    }
+    if [Some(&raw.output.topic), dead_letter.as_ref()].contains(&Some(&raw.input.topic)) {
+        problems.add("input.topic", "is written to as well; the worker would answer itself without end");
+    }
+    Topics {
+        input: raw.input.topic.as_str().into(),
+        output: raw.output.topic.as_str().into(),
+        dead_letter: dead_letter.as_deref().map(Topic::from),
+    }
+}
+
+fn check_progress(progress: &RawProgress, input: &RawInput, problems: &mut Problems) {
+    if progress.kind == ProgressKind::Checkpoint {
+        return;
+    }
+    if progress.group.trim().is_empty() {
+        problems.add("progress.group", "is empty");
+    }
+    if input.shard != "0/1" {
+        problems.add("input.shard", "has no effect with progress.kind = \"group\": the group shares the partitions");
+    }
+    if progress.drain_timeout >= progress.max_poll_interval {
+        problems.add("progress.drain_timeout", "must be shorter than progress.max_poll_interval");
+    }
+}
+
+fn check_bounds(raw: &Raw, problems: &mut Problems) {
+    let durations = [
+        ("output.delivery_timeout", raw.output.delivery_timeout),
+        ("input.metadata_interval", raw.input.metadata_interval),
+        ("progress.commit_interval", raw.progress.commit_interval),
+    ];
+    for (key, duration) in durations {
+        if duration.is_zero() {
+            problems.add(key, "must be longer than nothing");
+        }
+    }
+    if raw.message.text.is_empty() {
+        problems.add("message.text", "is empty; name the field that holds the text");
+    }
+    let answers = ["ner", "ts_start", "ts_end", "process_time", "error_message"];
+    for name in raw.message.pass_through.iter().filter(|name| answers.contains(&name.as_str())) {
+        problems.add("message.pass_through", format!("{name} is a field of every result"));
+    }
+}
+
+fn positive(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_io::Partition;
+
+    use super::*;
+
+    fn problems(toml: &str) -> String {
+        let raw: Raw = toml::from_str(toml).unwrap();
+        Config::try_from(raw).err().map(|problems| problems.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_defaults_are_valid_and_the_reference_file_says_them() {
+        let reference: Raw = toml::from_str(include_str!("../inference.toml")).unwrap();
+        assert_eq!(reference, Raw::default());
+        assert_eq!(problems(""), "");
+    }
+
+    #[test]
+    fn every_key_stands_in_the_reference_file() {
+        let reference = include_str!("../inference.toml");
+        let mut raw = Raw::default();
+        raw.dead_letter.topic = Some(String::new());
+        raw.model.onnx_runtime = Some("x".into());
+        raw.progress.instance_id = Some("x".into());
+        for line in toml::to_string(&raw).unwrap().lines().filter(|line| !line.trim().is_empty()) {
+            let key = line.split(" =").next().unwrap();
+            assert!(reference.contains(key), "{key} is not in inference.toml");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let told = problems(
+            "[input]\ntopic = \"a\"\nshard = \"2/2\"\n[output]\ntopic = \"a\"\ndelivery_timeout = \"0s\"\n\
+             [message]\npass_through = [\"ner\"]",
+        );
+        for key in ["input.topic: ", "input.shard: there is no part 2 of 2", "output.delivery_timeout: ", "message.pass_through: "] {
+            assert!(told.contains(key), "{key} in {told}");
+        }
+    }
+
+    #[test]
+    fn a_drain_ends_before_the_group_gives_the_member_up() {
+        let told = problems("[progress]\nkind = \"group\"\ndrain_timeout = \"10m\"");
+        assert_eq!(told, "progress.drain_timeout: must be shorter than progress.max_poll_interval");
+    }
+
+    #[test]
+    fn a_shard_has_every_nth_partition() {
+        let shard = Shard::parse("1/3").unwrap();
+        let has: Vec<i32> = (0..8).filter(|&partition| shard.has(Partition(partition))).collect();
+        assert_eq!(has, [1, 4, 7]);
+        for wrong in ["", "1", "a/b", "1/0", "-1/2"] {
+            Shard::parse(wrong).unwrap_err();
+        }
+    }
+}

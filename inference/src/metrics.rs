@@ -1,0 +1,134 @@
+//! Owns every metric that the worker reports about itself.
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, exponential_buckets,
+};
+
+use crate::spacy::Manifest;
+
+/// The metrics of a worker.
+#[derive(Clone)]
+pub struct Metrics {
+    /// Records read.
+    pub records: IntCounter,
+    /// Results acknowledged.
+    pub results: IntCounter,
+    /// Records that became no entities, by class.
+    pub failures: IntCounterVec,
+    /// Records put on the dead-letter topic.
+    pub dead_letters: IntCounter,
+    /// Entities found, by category.
+    pub entities: IntCounterVec,
+    /// From a record's timestamp to the acknowledgement of its result.
+    pub latency: Histogram,
+    /// From reading a record to the acknowledgement of its result.
+    pub duration: Histogram,
+    /// What the model took for a slice.
+    pub model: Histogram,
+    /// How many texts a slice had.
+    pub slice_rows: Histogram,
+    /// Records in hand.
+    pub in_flight_rows: IntGauge,
+    /// Bytes of records in hand.
+    pub in_flight_bytes: IntGauge,
+    /// Partitions that are read.
+    pub partitions: IntGauge,
+    /// 1 while reading is paused.
+    pub paused: IntGauge,
+    /// Times that partitions were given or taken.
+    pub rebalances: IntCounterVec,
+    /// Commits of progress, by outcome.
+    pub commits: IntCounterVec,
+    /// Records of the batch that was planned and not committed when the worker started.
+    pub replayed: IntCounter,
+    /// The batch of the checkpoint that was committed last.
+    pub batch: IntGauge,
+    /// When progress was committed last.
+    pub last_success: IntGauge,
+    /// What trouble Kafka told.
+    pub kafka_errors: IntCounter,
+    model_info: IntGaugeVec,
+}
+
+impl Metrics {
+    /// The metrics, registered.
+    ///
+    /// # Errors
+    /// Where one of that name is registered already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let registrar = Registrar(registry);
+        Ok(Self {
+            records: registrar.counter("records_total", "Records read")?,
+            results: registrar.counter("results_total", "Results acknowledged")?,
+            failures: registrar.counters("failures_total", "Records that became no entities, by class", "class")?,
+            dead_letters: registrar.counter("dead_letters_total", "Records put on the dead-letter topic")?,
+            entities: registrar.counters("entities_total", "Entities found, by category", "category")?,
+            latency: registrar.seconds("end_to_end_seconds", "From a record's timestamp to its acknowledged result")?,
+            duration: registrar.seconds("record_duration_seconds", "From reading a record to its acknowledged result")?,
+            model: registrar.seconds("model_duration_seconds", "What the model took for a slice")?,
+            slice_rows: registrar.histogram("slice_rows", "Texts per slice", exponential_buckets(1.0, 2.0, 9)?)?,
+            in_flight_rows: registrar.gauge("in_flight_rows", "Records in hand")?,
+            in_flight_bytes: registrar.gauge("in_flight_bytes", "Bytes of the records in hand")?,
+            partitions: registrar.gauge("partitions", "Partitions that are read")?,
+            paused: registrar.gauge("paused", "1 while reading is paused because enough is in hand")?,
+            rebalances: registrar.counters("rebalances_total", "Times partitions were given or taken", "kind")?,
+            commits: registrar.counters("commits_total", "Commits of progress", "outcome")?,
+            replayed: registrar.counter("replayed_records_total", "Records of a batch that was begun before a restart")?,
+            batch: registrar.gauge("checkpoint_batch_id", "The batch committed last")?,
+            last_success: registrar.gauge("last_success_timestamp_seconds", "When progress was committed last")?,
+            kafka_errors: registrar.counter("kafka_errors_total", "Errors that Kafka told outside of any call")?,
+            model_info: registrar.info("model_info", "The model in use", &["name", "version", "sha256"])?,
+        })
+    }
+
+    /// Tells which model is in use.
+    pub fn tell_model(&self, manifest: &Manifest) {
+        let labels = [manifest.name.as_str(), &manifest.version, &manifest.source.sha256];
+        self.model_info.with_label_values(&labels).set(1);
+    }
+}
+
+/// Makes metrics under the program's name.
+struct Registrar<'a>(&'a Registry);
+
+impl Registrar<'_> {
+    fn opts(name: &str, help: &str) -> Opts {
+        Opts::new(format!("inference_{name}"), help)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        let counter = IntCounter::with_opts(Self::opts(name, help))?;
+        self.0.register(Box::new(counter.clone()))?;
+        Ok(counter)
+    }
+
+    fn counters(&self, name: &str, help: &str, label: &str) -> prometheus::Result<IntCounterVec> {
+        let counters = IntCounterVec::new(Self::opts(name, help), &[label])?;
+        self.0.register(Box::new(counters.clone()))?;
+        Ok(counters)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        let gauge = IntGauge::with_opts(Self::opts(name, help))?;
+        self.0.register(Box::new(gauge.clone()))?;
+        Ok(gauge)
+    }
+
+    fn info(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        let info = IntGaugeVec::new(Self::opts(name, help), labels)?;
+        self.0.register(Box::new(info.clone()))?;
+        Ok(info)
+    }
+
+    /// From half a millisecond to about a minute.
+    fn seconds(&self, name: &str, help: &str) -> prometheus::Result<Histogram> {
+        self.histogram(name, help, exponential_buckets(0.0005, 2.0, 18)?)
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> prometheus::Result<Histogram> {
+        let opts = HistogramOpts { common_opts: Self::opts(name, help), buckets };
+        let histogram = Histogram::with_opts(opts)?;
+        self.0.register(Box::new(histogram.clone()))?;
+        Ok(histogram)
+    }
+}
