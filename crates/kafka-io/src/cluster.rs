@@ -4,6 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::task::spawn_blocking;
 
@@ -17,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Cluster {
     client: Arc<BaseConsumer<Quiet>>,
+    config: ClientConfig,
     bootstrap_servers: String,
 }
 
@@ -26,7 +30,8 @@ impl Cluster {
     pub fn new(connection: &Connection) -> Result<Self, KafkaError> {
         let client = connection.client_config().create_with_context(Quiet::default());
         let client = client.map_err(|error| KafkaError::new("cannot make a Kafka client", error))?;
-        Ok(Self { client: Arc::new(client), bootstrap_servers: connection.bootstrap_servers().to_owned() })
+        let config = connection.client_config();
+        Ok(Self { client: Arc::new(client), config, bootstrap_servers: connection.bootstrap_servers().to_owned() })
     }
 
     /// The partitions of a topic, in order; none if there is no such topic.
@@ -62,6 +67,30 @@ impl Cluster {
         asked.await.unwrap_or_else(|error| Err(KafkaError::new("asking the cluster failed", error)))
     }
 
+    /// Creates a topic with one replica: for tests and the demo.
+    ///
+    /// # Errors
+    /// Where the cluster refuses it.
+    pub async fn create_topic(&self, topic: &Topic, partitions: i32) -> Result<(), KafkaError> {
+        let new = NewTopic::new(topic.as_str(), partitions, TopicReplication::Fixed(1));
+        let created = self.admin()?.create_topics([&new], &AdminOptions::new()).await;
+        outcome(format!("cannot create the topic {topic}"), created)
+    }
+
+    /// Gives a topic more partitions: for tests.
+    ///
+    /// # Errors
+    /// Where the cluster refuses it.
+    pub async fn add_partitions(&self, topic: &Topic, total: usize) -> Result<(), KafkaError> {
+        let new = NewPartitions::new(topic.as_str(), total);
+        let created = self.admin()?.create_partitions([&new], &AdminOptions::new()).await;
+        outcome(format!("cannot add partitions to {topic}"), created)
+    }
+
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>, KafkaError> {
+        self.config.create().map_err(|error| KafkaError::new("cannot make a Kafka client", error))
+    }
+
     fn ask(&self, topic: &Topic) -> Result<Vec<Partition>, KafkaError> {
         let metadata = self.client.fetch_metadata(Some(topic.as_str()), PATIENCE).map_err(|error| {
             let trouble = self.client.context().trouble.take();
@@ -78,5 +107,14 @@ impl Cluster {
             .collect();
         partitions.sort_unstable();
         Ok(partitions)
+    }
+}
+
+/// What the cluster said of the only topic that was asked about.
+fn outcome(what: String, answer: Result<Vec<TopicResult>, rdkafka::error::KafkaError>) -> Result<(), KafkaError> {
+    match answer.map(|topics| topics.into_iter().next()) {
+        Ok(Some(Err((_, code)))) => Err(KafkaError::new(what, code)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(KafkaError::new(what, error)),
     }
 }

@@ -1,0 +1,240 @@
+//! The main job on real input, on this machine alone: documents into Kafka, entities out of it, and what happens on
+//! the way.
+//!
+//! usage: demo --inference FILE --model DIR --documents FILE --seconds N [--rate N] [--kafka HOST:PORT]
+//!
+//! Without a broker it starts librdkafka's mock cluster. It runs the real program as a process of its own, and leaves
+//! nothing behind.
+
+mod documents;
+mod worker;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use kafka_io::{
+    Cluster, Compression, Connection, Consumer, Event, MockBroker, Outgoing, Producer, ProducerSettings, RawKafka, Start,
+    StartWithout, Topic,
+};
+use sidecar::Problems;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use self::documents::{Answer, Document};
+use self::worker::Worker;
+
+const PARTITIONS: i32 = 4;
+/// How long the last answers may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Parser)]
+struct Arguments {
+    /// The program
+    #[arg(long)]
+    inference: PathBuf,
+    /// The model's bundle
+    #[arg(long)]
+    model: PathBuf,
+    /// Documents, one JSON object per line; the first two are shown with their entities
+    #[arg(long)]
+    documents: PathBuf,
+    /// How long documents are sent
+    #[arg(long, default_value = "15")]
+    seconds: u64,
+    /// Documents per second
+    #[arg(long, default_value = "300")]
+    rate: u32,
+    /// A broker to use in place of the mock cluster
+    #[arg(long)]
+    kafka: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let documents = documents::read(&arguments.documents)?;
+    let mut demo = Demo::start(&arguments).await?;
+    demo.show_two(&documents).await?;
+    demo.stream(&documents, arguments.rate, Duration::from_secs(arguments.seconds)).await?;
+    demo.finish().await
+}
+
+/// The running parts.
+struct Demo {
+    worker: Worker,
+    producer: Producer,
+    deliveries: tokio::sync::mpsc::Receiver<kafka_io::Delivery>,
+    events: tokio::sync::mpsc::Receiver<Event>,
+    input: Topic,
+    sent: HashMap<String, Instant>,
+    count: usize,
+    answered: usize,
+    entities: usize,
+    latencies: Vec<Duration>,
+    // Last, so that they outlive their clients.
+    _consumer: Consumer,
+    _broker: Option<MockBroker>,
+}
+
+impl Demo {
+    async fn start(arguments: &Arguments) -> anyhow::Result<Self> {
+        let (broker, servers, suffix) = match &arguments.kafka {
+            Some(servers) => (None, servers.clone(), format!("-demo-{}", std::process::id())),
+            None => {
+                let broker = MockBroker::start(1)?;
+                let servers = broker.bootstrap_servers();
+                (Some(broker), servers, String::new())
+            }
+        };
+        let raw = RawKafka { bootstrap_servers: servers.clone(), ..RawKafka::default() };
+        let connection = Connection::check(raw, &mut Problems::new()).context("HOST:PORT is empty")?;
+        let [input, output] = ["input", "output"].map(|topic| Topic::from(format!("ner-{topic}{suffix}").as_str()));
+        for topic in [&input, &output] {
+            match &broker {
+                Some(broker) => broker.create_topic(topic.as_str(), PARTITIONS)?,
+                None => Cluster::new(&connection)?.create_topic(topic, PARTITIONS).await?,
+            }
+        }
+        let kind = if broker.is_some() { "librdkafka's mock cluster" } else { "your broker" };
+        say(&format!("Kafka        {servers} ({kind}); topics {input} and {output}, {PARTITIONS} partitions each"))?;
+        let worker = Worker::start(&arguments.inference, &arguments.model, &servers, &input, &output).await?;
+        say(&format!("inference    process {}, ready; metrics at {}", worker.id(), worker.url("/metrics")))?;
+        say(&format!("checkpoint   {} (Spark's format)\n", worker.checkpoint().display()))?;
+        let settings = ProducerSettings {
+            linger: Duration::ZERO,
+            compression: Compression::Lz4,
+            delivery_timeout: PATIENCE,
+            in_flight: 100_000,
+        };
+        let (producer, deliveries) = Producer::new(&connection, settings)?;
+        let start = Start::Without(StartWithout::Earliest);
+        let starts: Vec<_> = (0..PARTITIONS).map(|partition| (kafka_io::Partition(partition), start)).collect();
+        let (consumer, events) = Consumer::assigned(&connection, &output, &starts)?;
+        Ok(Self {
+            worker,
+            producer,
+            deliveries,
+            events,
+            input,
+            sent: HashMap::new(),
+            count: 0,
+            answered: 0,
+            entities: 0,
+            latencies: Vec::new(),
+            _consumer: consumer,
+            _broker: broker,
+        })
+    }
+
+    /// Sends the first two documents and shows what is answered.
+    async fn show_two(&mut self, documents: &[Document]) -> anyhow::Result<()> {
+        for document in documents.iter().take(2) {
+            self.send(document)?;
+            let (answer, latency) = timeout(PATIENCE, self.next_answer()).await.context("no answer came")??;
+            say(&format!("in   {}…", document.text.chars().take(100).collect::<String>()))?;
+            let found: Vec<String> = answer.ner.iter().map(|named| format!("{} {}", named.entity, named.category)).collect();
+            say(&format!("out  {}  [{:.1} ms]\n", found.join(", "), latency.as_secs_f64() * 1e3))?;
+        }
+        Ok(())
+    }
+
+    /// Sends documents at a rate, and prints every second what came back.
+    async fn stream(&mut self, documents: &[Document], rate: u32, duration: Duration) -> anyhow::Result<()> {
+        say(&format!("{rate} documents per second for {} seconds:", duration.as_secs()))?;
+        say("   time  documents in   answers out   answers/s   entities   p50 ms   p99 ms   checkpoint batch")?;
+        let mut documents = documents.iter().cycle();
+        let (began, mut second, mut before) = (Instant::now(), 1, self.answered);
+        let mut next = interval(Duration::from_secs(1) / rate.max(1));
+        next.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        self.latencies.clear();
+        while began.elapsed() < duration {
+            tokio::select! {
+                _ = next.tick() => {
+                    if let Some(document) = documents.next() {
+                        self.send(document)?;
+                    }
+                }
+                answer = self.next_answer() => { answer?; }
+            }
+            if began.elapsed().as_secs() >= second {
+                self.row(second, self.answered - before)?;
+                (second, before) = (second + 1, self.answered);
+            }
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while self.answered < self.count {
+            tokio::time::timeout_at(deadline, self.next_answer()).await.with_context(|| {
+                format!("{} answers are missing", self.count - self.answered)
+            })??;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, document: &Document) -> anyhow::Result<()> {
+        while self.deliveries.try_recv().is_ok() {}
+        let uuid = format!("{}-{}", document.uuid, self.count);
+        let value = Some(serde_json::to_vec(&Document { uuid: uuid.clone(), ..document.clone() })?);
+        let key = Some(uuid.clone().into_bytes());
+        self.producer.send(self.count, &Outgoing { topic: self.input.clone(), key, value, headers: Vec::new() })?;
+        self.sent.insert(uuid, Instant::now());
+        self.count += 1;
+        Ok(())
+    }
+
+    async fn next_answer(&mut self) -> anyhow::Result<(Answer, Duration)> {
+        loop {
+            match self.events.recv().await.context("the consumer ended")? {
+                Event::Record(record) => {
+                    let answer: Answer = serde_json::from_slice(&record.value.unwrap_or_default())?;
+                    if let Some(error) = &answer.error_message {
+                        bail!("a document was answered with an error: {error}");
+                    }
+                    let Some(sent) = self.sent.remove(&answer.uuid) else { continue };
+                    self.answered += 1;
+                    self.entities += answer.ner.len();
+                    self.latencies.push(sent.elapsed());
+                    return Ok((answer, sent.elapsed()));
+                }
+                Event::Disconnected(why) => bail!("the broker does not answer: {why}"),
+                _ => {}
+            }
+        }
+    }
+
+    fn row(&mut self, second: u64, rate: usize) -> anyhow::Result<()> {
+        self.latencies.sort_unstable();
+        let at = |share: usize| {
+            let place = self.latencies.len() * share / 100;
+            self.latencies.get(place).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
+        };
+        let row = format!(
+            "{second:>6}s  {:>12}  {:>12}  {rate:>10}  {:>9}  {:>7.1}  {:>7.1}   {:>16}",
+            self.count,
+            self.answered,
+            self.entities,
+            at(50),
+            at(99),
+            self.worker.newest_batch().map_or("-".to_owned(), |batch| batch.to_string()),
+        );
+        self.latencies.clear();
+        say(&row)
+    }
+
+    /// Ends the worker and says what was done.
+    async fn finish(self) -> anyhow::Result<()> {
+        let (checkpoint, processed) = self.worker.stop().await?;
+        say(&format!("\n{} documents went in, {} answers with {} entities came out.", self.count, self.answered, self.entities))?;
+        say(&format!("The worker ended by SIGTERM with exit code 0; its checkpoint stood at batch {checkpoint}, {processed} records."))?;
+        if processed != i64::try_from(self.count)? || self.answered != self.count {
+            bail!("that should have been {} records", self.count);
+        }
+        say("Nothing is left running; the checkpoint's folder is removed.")
+    }
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
+}
