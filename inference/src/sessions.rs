@@ -60,6 +60,8 @@ impl Sessions {
                     Err(error) => (None, Err(error)),
                 };
                 drop(loaded.blocking_send(told));
+                // `start` waits until nobody has anything more to tell.
+                drop(loaded);
                 if let Some(mut model) = model {
                     compute(&mut model, &queue, &answers);
                 }
