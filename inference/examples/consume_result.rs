@@ -16,7 +16,10 @@ async fn main() -> anyhow::Result<()> {
         [broker, topic, count] => (broker, topic, count.parse().context("COUNT is no number")?),
         _ => bail!("usage: consume_result HOST:PORT TOPIC [COUNT]"),
     };
-    let raw = RawKafka { bootstrap_servers: broker.clone(), ..RawKafka::default() };
+    let raw = RawKafka {
+        bootstrap_servers: broker.clone(),
+        ..RawKafka::default()
+    };
     let connection = Connection::check(raw, &mut Problems::new()).context("HOST:PORT is empty")?;
     let topic = Topic::from(topic.as_str());
     let partitions = Cluster::new(&connection)?.partitions(&topic).await?;
@@ -24,7 +27,10 @@ async fn main() -> anyhow::Result<()> {
         bail!("the topic {topic} does not exist on {broker}");
     }
     let start = Start::Without(StartWithout::Earliest);
-    let starts: Vec<_> = partitions.into_iter().map(|partition| (partition, start)).collect();
+    let starts: Vec<_> = partitions
+        .into_iter()
+        .map(|partition| (partition, start))
+        .collect();
     let (consumer, mut events) = Consumer::assigned(&connection, &topic, &starts)?;
     let (mut printed, mut output) = (0, std::io::stdout().lock());
     while printed < count {

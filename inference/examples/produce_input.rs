@@ -16,8 +16,13 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [broker, topic, file] = arguments.as_slice() else { bail!("usage: produce_input HOST:PORT TOPIC FILE") };
-    let raw = RawKafka { bootstrap_servers: broker.clone(), ..RawKafka::default() };
+    let [broker, topic, file] = arguments.as_slice() else {
+        bail!("usage: produce_input HOST:PORT TOPIC FILE")
+    };
+    let raw = RawKafka {
+        bootstrap_servers: broker.clone(),
+        ..RawKafka::default()
+    };
     let connection = Connection::check(raw, &mut Problems::new()).context("HOST:PORT is empty")?;
     let settings = ProducerSettings {
         linger: Duration::from_millis(5),
@@ -33,7 +38,12 @@ async fn main() -> anyhow::Result<()> {
     while lines.peek().is_some() || delivered < sent {
         if let Some(line) = lines.peek() {
             let value = Some(line.as_bytes().to_vec());
-            let record = Outgoing { topic: topic.clone(), key: None, value, headers: Vec::new() };
+            let record = Outgoing {
+                topic: topic.clone(),
+                key: None,
+                value,
+                headers: Vec::new(),
+            };
             match producer.send(sent, &record) {
                 Ok(()) => {
                     sent += 1;
@@ -44,9 +54,17 @@ async fn main() -> anyhow::Result<()> {
                 Err(SendError::Refused(error)) => return Err(error).context("a line was not taken"),
             }
         }
-        deliveries.recv().await.context("the producer ended")?.result.context("a line was not delivered")?;
+        deliveries
+            .recv()
+            .await
+            .context("the producer ended")?
+            .result
+            .context("a line was not delivered")?;
         delivered += 1;
     }
-    writeln!(std::io::stdout(), "{delivered} messages sent to {topic} on {broker}")?;
+    writeln!(
+        std::io::stdout(),
+        "{delivered} messages sent to {topic} on {broker}"
+    )?;
     Ok(())
 }

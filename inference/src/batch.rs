@@ -28,7 +28,11 @@ pub struct Queue {
 impl Queue {
     /// An empty queue whose slices have at most so many texts and, unless it is one text, so many bytes.
     pub fn new(max_rows: NonZeroUsize, max_bytes: NonZeroUsize) -> Self {
-        Self { waiting: VecDeque::new(), max_rows, max_bytes }
+        Self {
+            waiting: VecDeque::new(),
+            max_rows,
+            max_bytes,
+        }
     }
 
     /// A text comes.
@@ -55,10 +59,15 @@ mod tests {
     fn slices(max_rows: usize, max_bytes: usize, lengths: &[usize]) -> Vec<Vec<usize>> {
         let mut queue = Queue::new(max_rows.try_into().unwrap(), max_bytes.try_into().unwrap());
         for (ticket, length) in lengths.iter().enumerate() {
-            queue.push(Waiting { ticket: Ticket(ticket), text: "x".repeat(*length) });
+            queue.push(Waiting {
+                ticket: Ticket(ticket),
+                text: "x".repeat(*length),
+            });
         }
         let slices = std::iter::from_fn(|| queue.next_slice());
-        slices.map(|slice| slice.iter().map(|waiting| waiting.ticket.0).collect()).collect()
+        slices
+            .map(|slice| slice.iter().map(|waiting| waiting.ticket.0).collect())
+            .collect()
     }
 
     #[test]

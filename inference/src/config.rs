@@ -117,7 +117,11 @@ pub struct RawModel {
 
 impl Default for RawModel {
     fn default() -> Self {
-        Self { folder: "model".into(), onnx_runtime: None, cache_bytes: positive(48 << 20) }
+        Self {
+            folder: "model".into(),
+            onnx_runtime: None,
+            cache_bytes: positive(48 << 20),
+        }
     }
 }
 
@@ -247,10 +251,14 @@ impl Shard {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let parts = text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+        let parts = text
+            .split_once('/')
+            .and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
         match parts {
             Some((index, count)) if index < count => Ok(Self { index, count }),
-            Some((index, count)) => Err(format!("there is no part {index} of {count}; the parts are 0 to COUNT - 1")),
+            Some((index, count)) => Err(format!(
+                "there is no part {index} of {count}; the parts are 0 to COUNT - 1"
+            )),
             None => Err(format!("{text:?} is not INDEX/COUNT, such as \"0/2\"")),
         }
     }
@@ -271,7 +279,9 @@ impl TryFrom<Raw> for Config {
         let shard = Shard::parse(&raw.input.shard).map_err(|what| problems.add("input.shard", what));
         check_progress(&raw.progress, &raw.input, &mut problems);
         check_bounds(&raw, &mut problems);
-        let (Some(connection), Ok(shard)) = (connection, shard) else { return Err(problems) };
+        let (Some(connection), Ok(shard)) = (connection, shard) else {
+            return Err(problems);
+        };
         let membership = Membership {
             group: raw.progress.group.clone(),
             instance_id: raw.progress.instance_id.clone(),
@@ -281,20 +291,35 @@ impl TryFrom<Raw> for Config {
             max_poll_interval: raw.progress.max_poll_interval,
             drain_timeout: raw.progress.drain_timeout,
         };
-        problems.into_result(Self { connection, topics, shard, membership, raw })
+        problems.into_result(Self {
+            connection,
+            topics,
+            shard,
+            membership,
+            raw,
+        })
     }
 }
 
 fn check_topics(raw: &Raw, problems: &mut Problems) -> Topics {
     let RawDeadLetter { topic: dead_letter } = &raw.dead_letter;
-    let named = [("input.topic", Some(&raw.input.topic)), ("output.topic", Some(&raw.output.topic))];
-    for (key, topic) in named.into_iter().chain([("dead_letter.topic", dead_letter.as_ref())]) {
+    let named = [
+        ("input.topic", Some(&raw.input.topic)),
+        ("output.topic", Some(&raw.output.topic)),
+    ];
+    for (key, topic) in named
+        .into_iter()
+        .chain([("dead_letter.topic", dead_letter.as_ref())])
+    {
         if topic.is_some_and(|topic| topic.trim().is_empty()) {
             problems.add(key, "is empty");
         }
     }
     if [Some(&raw.output.topic), dead_letter.as_ref()].contains(&Some(&raw.input.topic)) {
-        problems.add("input.topic", "is written to as well; the worker would answer itself without end");
+        problems.add(
+            "input.topic",
+            "is written to as well; the worker would answer itself without end",
+        );
     }
     Topics {
         input: raw.input.topic.as_str().into(),
@@ -311,10 +336,16 @@ fn check_progress(progress: &RawProgress, input: &RawInput, problems: &mut Probl
         problems.add("progress.group", "is empty");
     }
     if input.shard != "0/1" {
-        problems.add("input.shard", "has no effect with progress.kind = \"group\": the group shares the partitions");
+        problems.add(
+            "input.shard",
+            "has no effect with progress.kind = \"group\": the group shares the partitions",
+        );
     }
     if progress.drain_timeout >= progress.max_poll_interval {
-        problems.add("progress.drain_timeout", "must be shorter than progress.max_poll_interval");
+        problems.add(
+            "progress.drain_timeout",
+            "must be shorter than progress.max_poll_interval",
+        );
     }
 }
 
@@ -333,8 +364,16 @@ fn check_bounds(raw: &Raw, problems: &mut Problems) {
         problems.add("message.text", "is empty; name the field that holds the text");
     }
     let answers = ["ner", "ts_start", "ts_end", "process_time", "error_message"];
-    for name in raw.message.pass_through.iter().filter(|name| answers.contains(&name.as_str())) {
-        problems.add("message.pass_through", format!("{name} is a field of every result"));
+    for name in raw
+        .message
+        .pass_through
+        .iter()
+        .filter(|name| answers.contains(&name.as_str()))
+    {
+        problems.add(
+            "message.pass_through",
+            format!("{name} is a field of every result"),
+        );
     }
 }
 
@@ -350,7 +389,10 @@ mod tests {
 
     fn problems(toml: &str) -> String {
         let raw: Raw = toml::from_str(toml).unwrap();
-        Config::try_from(raw).err().map(|problems| problems.to_string()).unwrap_or_default()
+        Config::try_from(raw)
+            .err()
+            .map(|problems| problems.to_string())
+            .unwrap_or_default()
     }
 
     #[test]
@@ -367,7 +409,11 @@ mod tests {
         raw.dead_letter.topic = Some(String::new());
         raw.model.onnx_runtime = Some("x".into());
         raw.progress.instance_id = Some("x".into());
-        for line in toml::to_string(&raw).unwrap().lines().filter(|line| !line.trim().is_empty()) {
+        for line in toml::to_string(&raw)
+            .unwrap()
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+        {
             let key = line.split(" =").next().unwrap();
             assert!(reference.contains(key), "{key} is not in inference.toml");
         }
@@ -379,7 +425,12 @@ mod tests {
             "[input]\ntopic = \"a\"\nshard = \"2/2\"\n[output]\ntopic = \"a\"\ndelivery_timeout = \"0s\"\n\
              [message]\npass_through = [\"ner\"]",
         );
-        for key in ["input.topic: ", "input.shard: there is no part 2 of 2", "output.delivery_timeout: ", "message.pass_through: "] {
+        for key in [
+            "input.topic: ",
+            "input.shard: there is no part 2 of 2",
+            "output.delivery_timeout: ",
+            "message.pass_through: ",
+        ] {
             assert!(told.contains(key), "{key} in {told}");
         }
     }
@@ -387,13 +438,18 @@ mod tests {
     #[test]
     fn a_drain_ends_before_the_group_gives_the_member_up() {
         let told = problems("[progress]\nkind = \"group\"\ndrain_timeout = \"10m\"");
-        assert_eq!(told, "progress.drain_timeout: must be shorter than progress.max_poll_interval");
+        assert_eq!(
+            told,
+            "progress.drain_timeout: must be shorter than progress.max_poll_interval"
+        );
     }
 
     #[test]
     fn a_shard_has_every_nth_partition() {
         let shard = Shard::parse("1/3").unwrap();
-        let has: Vec<i32> = (0..8).filter(|&partition| shard.has(Partition(partition))).collect();
+        let has: Vec<i32> = (0..8)
+            .filter(|&partition| shard.has(Partition(partition)))
+            .collect();
         assert_eq!(has, [1, 4, 7]);
         for wrong in ["", "1", "a/b", "1/0", "-1/2"] {
             Shard::parse(wrong).unwrap_err();

@@ -17,7 +17,10 @@ pub trait Source: Send + 'static {
     /// Where that cannot be done.
     fn pause(&self, partitions: &[Partition], paused: bool) -> anyhow::Result<()>;
     /// Commits the next record to process of partitions for the consumer group.
-    fn commit(&self, positions: &[(Partition, i64)]) -> impl Future<Output = anyhow::Result<()>> + Send + 'static;
+    fn commit(
+        &self,
+        positions: &[(Partition, i64)],
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static;
     /// Ends reading.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
@@ -28,10 +31,17 @@ impl Source for Consumer {
     }
 
     fn pause(&self, partitions: &[Partition], paused: bool) -> anyhow::Result<()> {
-        Ok(if paused { Self::pause(self, partitions)? } else { self.resume(partitions)? })
+        Ok(if paused {
+            Self::pause(self, partitions)?
+        } else {
+            self.resume(partitions)?
+        })
     }
 
-    fn commit(&self, positions: &[(Partition, i64)]) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
+    fn commit(
+        &self,
+        positions: &[(Partition, i64)],
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
         let commit = Self::commit(self, positions);
         async { Ok(commit.await?) }
     }

@@ -57,20 +57,33 @@ struct Slot {
 impl<T> Ledger<T> {
     /// An empty ledger.
     pub fn new(ordering: Ordering) -> Self {
-        Self { ordering, next: 0, homes: HashMap::new(), lanes: BTreeMap::new(), bytes: 0 }
+        Self {
+            ordering,
+            next: 0,
+            homes: HashMap::new(),
+            lanes: BTreeMap::new(),
+            bytes: 0,
+        }
     }
 
     /// Begins with a partition. Its results may leave below `limit` ([`i64::MAX`]: all of them).
     pub fn open(&mut self, partition: Partition, position: Option<i64>, limit: i64) {
         self.close(partition);
-        let lane =
-            Lane { position, limit, slots: BTreeMap::new(), unsent: BTreeSet::new(), ready: BTreeMap::new() };
+        let lane = Lane {
+            position,
+            limit,
+            slots: BTreeMap::new(),
+            unsent: BTreeSet::new(),
+            ready: BTreeMap::new(),
+        };
         self.lanes.insert(partition, lane);
     }
 
     /// Forgets a partition with all its records; what still comes for them is ignored.
     pub fn close(&mut self, partition: Partition) {
-        let Some(lane) = self.lanes.remove(&partition) else { return };
+        let Some(lane) = self.lanes.remove(&partition) else {
+            return;
+        };
         for (ticket, slot) in lane.slots {
             self.homes.remove(&ticket);
             self.bytes -= slot.bytes;
@@ -85,7 +98,12 @@ impl<T> Ledger<T> {
     /// A record was read. `None` if its partition is not open, or the record was read before.
     pub fn arrive(&mut self, partition: Partition, offset: i64, bytes: usize) -> Option<Ticket> {
         let lane = self.lanes.get_mut(&partition)?;
-        let expected = lane.slots.values().next_back().map(|last| last.offset + 1).or(lane.position);
+        let expected = lane
+            .slots
+            .values()
+            .next_back()
+            .map(|last| last.offset + 1)
+            .or(lane.position);
         if expected.is_some_and(|expected| offset < expected) {
             return None;
         }
@@ -95,7 +113,14 @@ impl<T> Ledger<T> {
         }
         let ticket = Ticket(self.next);
         self.next += 1;
-        lane.slots.insert(ticket, Slot { offset, bytes, acknowledged: false });
+        lane.slots.insert(
+            ticket,
+            Slot {
+                offset,
+                bytes,
+                acknowledged: false,
+            },
+        );
         lane.unsent.insert(ticket);
         self.homes.insert(ticket, partition);
         self.bytes += bytes;
@@ -126,9 +151,14 @@ impl<T> Ledger<T> {
         let ordering = self.ordering;
         let mut found = None;
         for lane in self.lanes.values_mut() {
-            let Some((&ticket, _)) = lane.ready.first_key_value() else { continue };
+            let Some((&ticket, _)) = lane.ready.first_key_value() else {
+                continue;
+            };
             let in_turn = ordering == Ordering::None || lane.unsent.first() == Some(&ticket);
-            let below = lane.slots.get(&ticket).is_some_and(|slot| slot.offset < lane.limit);
+            let below = lane
+                .slots
+                .get(&ticket)
+                .is_some_and(|slot| slot.offset < lane.limit);
             if in_turn && below {
                 lane.unsent.remove(&ticket);
                 found = lane.ready.pop_first();
@@ -148,14 +178,24 @@ impl<T> Ledger<T> {
 
     /// The result of a record is acknowledged. Says whether the record was in hand.
     pub fn acknowledge(&mut self, ticket: Ticket) -> bool {
-        let Some(lane) = self.homes.remove(&ticket).and_then(|home| self.lanes.get_mut(&home)) else { return false };
+        let Some(lane) = self
+            .homes
+            .remove(&ticket)
+            .and_then(|home| self.lanes.get_mut(&home))
+        else {
+            return false;
+        };
         if let Some(slot) = lane.slots.get_mut(&ticket) {
             slot.acknowledged = true;
         }
         while let Some(first) = lane.slots.first_entry().filter(|first| first.get().acknowledged) {
             let slot = first.remove();
             self.bytes -= slot.bytes;
-            let next = lane.slots.values().next().map_or(slot.offset + 1, |next| next.offset);
+            let next = lane
+                .slots
+                .values()
+                .next()
+                .map_or(slot.offset + 1, |next| next.offset);
             lane.position = Some(next);
         }
         true
@@ -170,7 +210,9 @@ impl<T> Ledger<T> {
 
     /// The next record to process in each partition where it is known: everything before it is acknowledged.
     pub fn positions(&self) -> impl Iterator<Item = (Partition, i64)> {
-        self.lanes.iter().filter_map(|(partition, lane)| Some((*partition, lane.position?)))
+        self.lanes
+            .iter()
+            .filter_map(|(partition, lane)| Some((*partition, lane.position?)))
     }
 
     /// Where each partition ends if at most so many records of each are taken from the position on.
@@ -188,7 +230,9 @@ impl<T> Ledger<T> {
 
     /// Whether a partition has records in hand.
     pub fn is_busy(&self, partition: Partition) -> bool {
-        self.lanes.get(&partition).is_some_and(|lane| !lane.slots.is_empty())
+        self.lanes
+            .get(&partition)
+            .is_some_and(|lane| !lane.slots.is_empty())
     }
 
     /// How many records are not acknowledged.
@@ -282,7 +326,11 @@ mod tests {
         let mut ledger = ledger(Ordering::None, i64::MAX);
         assert!(ledger.arrive(P, 5, 1).is_some());
         assert_eq!(ledger.arrive(P, 5, 1), None);
-        assert_eq!(ledger.arrive(Partition(9), 0, 1), None, "a partition that is not ours");
+        assert_eq!(
+            ledger.arrive(Partition(9), 0, 1),
+            None,
+            "a partition that is not ours"
+        );
     }
 
     #[test]
@@ -292,7 +340,15 @@ mod tests {
         ledger.close(P);
         ledger.open(P, Some(0), i64::MAX);
         ledger.ready(a, "a");
-        assert_eq!((ledger.take(), ledger.acknowledge(a), ledger.rows(), ledger.bytes()), (None, false, 0, 0));
+        assert_eq!(
+            (
+                ledger.take(),
+                ledger.acknowledge(a),
+                ledger.rows(),
+                ledger.bytes()
+            ),
+            (None, false, 0, 0)
+        );
     }
 
     proptest! {

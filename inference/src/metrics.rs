@@ -1,7 +1,8 @@
 //! Owns every metric that the worker reports about itself.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, exponential_buckets,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    exponential_buckets,
 };
 
 use crate::spacy::Manifest;
@@ -60,23 +61,48 @@ impl Metrics {
         Ok(Self {
             records: registrar.counter("records_total", "Records read")?,
             results: registrar.counter("results_total", "Results acknowledged")?,
-            failures: registrar.counters("failures_total", "Records that became no entities, by class", "class")?,
+            failures: registrar.counters(
+                "failures_total",
+                "Records that became no entities, by class",
+                "class",
+            )?,
             dead_letters: registrar.counter("dead_letters_total", "Records put on the dead-letter topic")?,
             entities: registrar.counters("entities_total", "Entities found, by category", "category")?,
-            latency: registrar.seconds("end_to_end_seconds", "From a record's timestamp to its acknowledged result")?,
-            duration: registrar.seconds("record_duration_seconds", "From reading a record to its acknowledged result")?,
+            latency: registrar.seconds(
+                "end_to_end_seconds",
+                "From a record's timestamp to its acknowledged result",
+            )?,
+            duration: registrar.seconds(
+                "record_duration_seconds",
+                "From reading a record to its acknowledged result",
+            )?,
             model: registrar.seconds("model_duration_seconds", "What the model took for a slice")?,
-            slice_rows: registrar.histogram("slice_rows", "Texts per slice", exponential_buckets(1.0, 2.0, 9)?)?,
+            slice_rows: registrar.histogram(
+                "slice_rows",
+                "Texts per slice",
+                exponential_buckets(1.0, 2.0, 9)?,
+            )?,
             in_flight_rows: registrar.gauge("in_flight_rows", "Records in hand")?,
             in_flight_bytes: registrar.gauge("in_flight_bytes", "Bytes of the records in hand")?,
             partitions: registrar.gauge("partitions", "Partitions that are read")?,
             paused: registrar.gauge("paused", "1 while reading is paused because enough is in hand")?,
-            rebalances: registrar.counters("rebalances_total", "Times partitions were given or taken", "kind")?,
+            rebalances: registrar.counters(
+                "rebalances_total",
+                "Times partitions were given or taken",
+                "kind",
+            )?,
             commits: registrar.counters("commits_total", "Commits of progress", "outcome")?,
-            replayed: registrar.counter("replayed_records_total", "Records of a batch that was begun before a restart")?,
+            replayed: registrar.counter(
+                "replayed_records_total",
+                "Records of a batch that was begun before a restart",
+            )?,
             batch: registrar.gauge("checkpoint_batch_id", "The batch committed last")?,
-            last_success: registrar.gauge("last_success_timestamp_seconds", "When progress was committed last")?,
-            kafka_errors: registrar.counter("kafka_errors_total", "Errors that Kafka told outside of any call")?,
+            last_success: registrar.gauge(
+                "last_success_timestamp_seconds",
+                "When progress was committed last",
+            )?,
+            kafka_errors: registrar
+                .counter("kafka_errors_total", "Errors that Kafka told outside of any call")?,
             model_info: registrar.info("model_info", "The model in use", &["name", "version", "sha256"])?,
         })
     }
@@ -126,7 +152,10 @@ impl Registrar<'_> {
     }
 
     fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> prometheus::Result<Histogram> {
-        let opts = HistogramOpts { common_opts: Self::opts(name, help), buckets };
+        let opts = HistogramOpts {
+            common_opts: Self::opts(name, help),
+            buckets,
+        };
         let histogram = Histogram::with_opts(opts)?;
         self.0.register(Box::new(histogram.clone()))?;
         Ok(histogram)

@@ -77,7 +77,9 @@ pub(crate) fn run(arguments: &Predict) -> anyhow::Result<()> {
     let threads = arguments.threads.get();
     let mut models = Vec::new();
     for _ in 0..threads {
-        models.push(load().with_context(|| format!("the model in {} cannot be used", arguments.model.display()))?);
+        models.push(
+            load().with_context(|| format!("the model in {} cannot be used", arguments.model.display()))?,
+        );
     }
     let ahead = threads * CHUNKS_AHEAD;
     let (chunks, queue) = sync_channel::<Chunk>(ahead);
@@ -88,7 +90,10 @@ pub(crate) fn run(arguments: &Predict) -> anyhow::Result<()> {
             let queue = &queue;
             scope.spawn(move || {
                 loop {
-                    let chunk = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
+                    let chunk = queue
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .recv();
                     let Ok((lines, answers)) = chunk else { return };
                     // Nobody waits any more where the output failed.
                     drop(answers.send(answer(&mut model, &lines)));
@@ -110,7 +115,12 @@ fn read_all(
     order: &SyncSender<Receiver<Vec<u8>>>,
 ) -> anyhow::Result<()> {
     if files.is_empty() {
-        return read(&mut std::io::stdin().lock(), Path::new("standard input"), chunks, order);
+        return read(
+            &mut std::io::stdin().lock(),
+            Path::new("standard input"),
+            chunks,
+            order,
+        );
     }
     for path in files {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -137,7 +147,10 @@ fn read(
                 break;
             }
             if length as u64 == MAX_LINE_BYTES {
-                bail!("{}:{number}: the line is longer than {MAX_LINE_BYTES} bytes", name.display());
+                bail!(
+                    "{}:{number}: the line is longer than {MAX_LINE_BYTES} bytes",
+                    name.display()
+                );
             }
             bytes += length;
             // What is not UTF-8 is answered as what it is: no JSON.
@@ -157,28 +170,41 @@ fn write(awaited: &Receiver<Receiver<Vec<u8>>>) -> anyhow::Result<()> {
     let mut output = BufWriter::new(std::io::stdout().lock());
     for answers in awaited {
         let lines = answers.recv().context("a thread ended without an answer")?;
-        output.write_all(&lines).context("cannot write to standard output")?;
+        output
+            .write_all(&lines)
+            .context("cannot write to standard output")?;
     }
     output.flush().context("cannot write to standard output")
 }
 
 /// One line for each line: its entities, or its error.
 fn answer(model: &mut impl Model, lines: &[String]) -> Vec<u8> {
-    let questions: Vec<Result<Question, String>> =
-        lines.iter().map(|line| serde_json::from_str(line).map_err(|error| error.to_string())).collect();
-    let texts: Vec<&str> =
-        questions.iter().filter_map(|question| question.as_ref().ok()).map(|question| question.text.as_str()).collect();
+    let questions: Vec<Result<Question, String>> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).map_err(|error| error.to_string()))
+        .collect();
+    let texts: Vec<&str> = questions
+        .iter()
+        .filter_map(|question| question.as_ref().ok())
+        .map(|question| question.text.as_str())
+        .collect();
     let mut answers = model.entities(&texts).into_iter();
     let mut output = Vec::new();
     for question in &questions {
         let outcome = match question {
             Err(error) => Err(error.clone()),
-            Ok(_) => answers.next().map_or_else(|| Err("the model gave no answer".to_owned()), |answer| {
-                answer.map_err(|error| error.to_string())
-            }),
+            Ok(_) => answers.next().map_or_else(
+                || Err("the model gave no answer".to_owned()),
+                |answer| answer.map_err(|error| error.to_string()),
+            ),
         };
         let line = match &outcome {
-            Ok(entities) => serde_json::to_writer(&mut output, &Answer { entities: entities.iter().map(span).collect() }),
+            Ok(entities) => serde_json::to_writer(
+                &mut output,
+                &Answer {
+                    entities: entities.iter().map(span).collect(),
+                },
+            ),
             Err(error) => serde_json::to_writer(&mut output, &Failure { error: error.clone() }),
         };
         // Strings and numbers always have a JSON form, and memory takes it.
@@ -189,5 +215,10 @@ fn answer(model: &mut impl Model, lines: &[String]) -> Vec<u8> {
 }
 
 fn span(entity: &Entity) -> Span<'_> {
-    Span { start: entity.start, end: entity.end, label: &entity.label, text: &entity.text }
+    Span {
+        start: entity.start,
+        end: entity.end,
+        label: &entity.label,
+        text: &entity.text,
+    }
 }

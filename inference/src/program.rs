@@ -33,13 +33,17 @@ pub enum Verb {
 impl Program for Inference {
     const NAME: &'static str = "inference";
     const VERSION: &'static str = env!("CARGO_PKG_VERSION");
-    const ABOUT: &'static str = "Kafka to model to Kafka: named entities, exactly spaCy's, with a Spark-format checkpoint";
+    const ABOUT: &'static str =
+        "Kafka to model to Kafka: named entities, exactly spaCy's, with a Spark-format checkpoint";
     type Raw = Raw;
     type Config = Config;
     type Verb = Verb;
 
     fn frame(config: &Config) -> FrameSettings {
-        FrameSettings { admin: config.raw.admin.clone(), log: config.raw.log.clone() }
+        FrameSettings {
+            admin: config.raw.admin.clone(),
+            log: config.raw.log.clone(),
+        }
     }
 
     async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::Result<()> {
@@ -50,9 +54,12 @@ impl Program for Inference {
         let mut peers = topics(&config).await;
         peers.push(peer("model.folder", model(&config)));
         if config.raw.progress.kind == ProgressKind::Checkpoint {
-            peers.push(peer("progress.checkpoint", start::checkpoint(&config).await.map(|(_, resume)| {
-                format!("{} partitions have progress", resume.processed.iter().count())
-            })));
+            peers.push(peer(
+                "progress.checkpoint",
+                start::checkpoint(&config).await.map(|(_, resume)| {
+                    format!("{} partitions have progress", resume.processed.iter().count())
+                }),
+            ));
         }
         peers
     }
@@ -62,7 +69,12 @@ impl Program for Inference {
             Verb::Import { wheel, out } => {
                 let manifest = spacy::import(&wheel, &out)
                     .with_context(|| format!("cannot import {}", wheel.display()))?;
-                let line = format!("imported {} {} into {}\n", manifest.name, manifest.version, out.display());
+                let line = format!(
+                    "imported {} {} into {}\n",
+                    manifest.name,
+                    manifest.version,
+                    out.display()
+                );
                 std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes()).context("cannot write")
             }
             Verb::Predict(predict) => predict::run(&predict),
@@ -84,17 +96,31 @@ async fn topics(config: &Config) -> Vec<Peer> {
             Ok(cluster) => start::partitions(cluster, topic).await,
             Err(error) => Err(error.clone().into()),
         };
-        peers.push(peer(key, found.map(|partitions| format!("{topic} has {} partitions", partitions.len()))));
+        peers.push(peer(
+            key,
+            found.map(|partitions| format!("{topic} has {} partitions", partitions.len())),
+        ));
     }
     peers
 }
 
 fn model(config: &Config) -> anyhow::Result<String> {
     let runtime = spacy::Runtime::load(config.raw.model.onnx_runtime.as_deref())?;
-    let pipeline = spacy::Pipeline::load(&runtime, &config.raw.model.folder, config.raw.model.cache_bytes.get())?;
-    Ok(format!("{} {}", pipeline.manifest().name, pipeline.manifest().version))
+    let pipeline = spacy::Pipeline::load(
+        &runtime,
+        &config.raw.model.folder,
+        config.raw.model.cache_bytes.get(),
+    )?;
+    Ok(format!(
+        "{} {}",
+        pipeline.manifest().name,
+        pipeline.manifest().version
+    ))
 }
 
 fn peer(name: &str, result: anyhow::Result<String>) -> Peer {
-    Peer { name: name.to_owned(), result: result.map_err(|error| format!("{error:#}")) }
+    Peer {
+        name: name.to_owned(),
+        result: result.map_err(|error| format!("{error:#}")),
+    }
 }

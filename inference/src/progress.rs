@@ -85,12 +85,21 @@ impl Progress {
         planned: Option<TopicOffsets>,
     ) -> Self {
         let batch = planned.map_or(Batch::None, Batch::Planned);
-        Self::Checkpoint(Box::new(Batches { writer: Some(writer), topic, max_rows, batch }))
+        Self::Checkpoint(Box::new(Batches {
+            writer: Some(writer),
+            topic,
+            max_rows,
+            batch,
+        }))
     }
 
     /// Progress in a consumer group.
     pub fn group(interval: Duration) -> Self {
-        Self::Group(Positions { interval, committed: Vec::new(), due: Instant::now() + interval })
+        Self::Group(Positions {
+            interval,
+            committed: Vec::new(),
+            due: Instant::now() + interval,
+        })
     }
 
     /// The limit of a partition that begins now: in a checkpoint results wait for their batch.
@@ -106,7 +115,13 @@ impl Keeper {
     /// Keeps `progress`, and tells by `condition` whether it can be written.
     pub fn new(progress: Progress, condition: Condition, metrics: Metrics) -> Self {
         condition.met();
-        Self { progress, write: None, retry: None, condition, metrics }
+        Self {
+            progress,
+            write: None,
+            retry: None,
+            condition,
+            metrics,
+        }
     }
 
     /// See [`Progress::first_limit`].
@@ -150,7 +165,9 @@ impl Keeper {
     /// # Errors
     /// Where trying again cannot help. Any other failure is told, and tried again.
     pub async fn written(&mut self) -> anyhow::Result<()> {
-        let Some(write) = &mut self.write else { return std::future::pending().await };
+        let Some(write) = &mut self.write else {
+            return std::future::pending().await;
+        };
         let written = write.await;
         self.write = None;
         let failure = match (written, &mut self.progress) {
@@ -201,7 +218,9 @@ impl Keeper {
                 self.condition.met();
             }
             Some(error) => {
-                let wait = self.retry.map_or(FIRST_RETRY, |(_, last)| (last * 2).min(LAST_RETRY));
+                let wait = self
+                    .retry
+                    .map_or(FIRST_RETRY, |(_, last)| (last * 2).min(LAST_RETRY));
                 self.retry = Some((Instant::now() + wait, wait));
                 self.condition.unmet(format!("{error:#}"));
             }
@@ -281,7 +300,10 @@ impl Batches {
 
 impl Positions {
     fn news<T>(&self, ledger: &Ledger<T>) -> Vec<(Partition, i64)> {
-        ledger.positions().filter(|position| !self.committed.contains(position)).collect()
+        ledger
+            .positions()
+            .filter(|position| !self.committed.contains(position))
+            .collect()
     }
 
     fn next_write<T>(&mut self, ledger: &Ledger<T>, source: &impl Source, hurry: bool) -> Option<Write> {
@@ -299,7 +321,8 @@ impl Positions {
 
     fn written(&mut self, sent: Vec<(Partition, i64)>, succeeded: bool) {
         if succeeded {
-            self.committed.retain(|(partition, _)| sent.iter().all(|(its, _)| its != partition));
+            self.committed
+                .retain(|(partition, _)| sent.iter().all(|(its, _)| its != partition));
             self.committed.extend(sent);
         }
     }

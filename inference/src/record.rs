@@ -23,7 +23,10 @@ pub struct Fields {
 
 impl Default for Fields {
     fn default() -> Self {
-        Self { text: "text".to_owned(), pass_through: vec!["uuid".to_owned(), "lang".to_owned()] }
+        Self {
+            text: "text".to_owned(),
+            pass_through: vec!["uuid".to_owned(), "lang".to_owned()],
+        }
     }
 }
 
@@ -68,13 +71,20 @@ impl Unreadable {
 impl Request {
     /// Reads the value of a message.
     pub fn read(value: Option<&[u8]>, fields: &Fields) -> Self {
-        let nothing = |why| Self { passed: fields.pass_through.iter().map(|_| None).collect(), text: Err(why) };
-        let Some(value) = value else { return nothing(Unreadable::Null) };
+        let nothing = |why| Self {
+            passed: fields.pass_through.iter().map(|_| None).collect(),
+            text: Err(why),
+        };
+        let Some(value) = value else {
+            return nothing(Unreadable::Null);
+        };
         let Ok(message) = serde_json::from_slice::<HashMap<Cow<'_, str>, &RawValue>>(value) else {
             return nothing(Unreadable::NotJson);
         };
         let passed = fields.pass_through.iter();
-        let passed = passed.map(|name| message.get(name.as_str()).map(|value| (*value).to_owned())).collect();
+        let passed = passed
+            .map(|name| message.get(name.as_str()).map(|value| (*value).to_owned()))
+            .collect();
         let text = match message.get(fields.text.as_str()).map(|text| text.get()) {
             None | Some("null") => Err(Unreadable::NoText),
             Some(text) => serde_json::from_str(text).map_err(|_not_a_string| Unreadable::NotText),
@@ -126,7 +136,11 @@ pub fn answer(
 fn distinct(entities: &[Entity]) -> Vec<Named<'_>> {
     let mut seen = std::collections::HashSet::new();
     let new = entities.iter().filter(|entity| seen.insert(entity.text.as_str()));
-    new.map(|entity| Named { entity: &entity.text, category: &entity.label }).collect()
+    new.map(|entity| Named {
+        entity: &entity.text,
+        category: &entity.label,
+    })
+    .collect()
 }
 
 /// A JSON object in the making, field after field.
@@ -142,7 +156,10 @@ impl Object {
     }
 
     fn json(&mut self, value: &(impl Serialize + ?Sized)) {
-        #[expect(clippy::expect_used, reason = "numbers, strings and lists of them have a JSON form, and memory takes it")]
+        #[expect(
+            clippy::expect_used,
+            reason = "numbers, strings and lists of them have a JSON form, and memory takes it"
+        )]
         serde_json::to_writer(&mut self.0, value).expect("a JSON form");
     }
 
@@ -161,14 +178,23 @@ mod tests {
     }
 
     fn entity(text: &str, label: &str) -> Entity {
-        Entity { start: 0, end: 0, label: label.into(), text: text.to_owned() }
+        Entity {
+            start: 0,
+            end: 0,
+            label: label.into(),
+            text: text.to_owned(),
+        }
     }
 
     #[test]
     fn a_request_has_a_text_and_what_is_passed_through() {
         let request = request(r#"{"lang":"en","text":"a\n\u00e9","uuid":{"deep":[1,2]},"other":1}"#);
         assert_eq!(request.text.unwrap(), "a\né");
-        let passed: Vec<_> = request.passed.iter().map(|value| value.as_ref().map(|value| value.get())).collect();
+        let passed: Vec<_> = request
+            .passed
+            .iter()
+            .map(|value| value.as_ref().map(|value| value.get()))
+            .collect();
         assert_eq!(passed, [Some(r#"{"deep":[1,2]}"#), Some("\"en\"")]);
     }
 
@@ -181,27 +207,45 @@ mod tests {
         assert_eq!(why(r#"{"text":null}"#), Unreadable::NoText);
         assert_eq!(why(r#"{"text":7}"#), Unreadable::NotText);
         assert_eq!(why(r#"{"text":"\ud800"}"#), Unreadable::NotText);
-        assert_eq!(Request::read(Some(b"\xff"), &Fields::default()).text, Err(Unreadable::NotJson));
-        assert_eq!(Request::read(None, &Fields::default()).text, Err(Unreadable::Null));
+        assert_eq!(
+            Request::read(Some(b"\xff"), &Fields::default()).text,
+            Err(Unreadable::NotJson)
+        );
+        assert_eq!(
+            Request::read(None, &Fields::default()).text,
+            Err(Unreadable::Null)
+        );
     }
 
     #[test]
     fn an_answer_has_each_entity_once_and_what_was_passed() {
         let fields = Fields::default();
         let passed = request(r#"{"uuid":"u-1","text":""}"#).passed;
-        let entities = [entity("Ulm", "GPE"), entity("Einstein", "PERSON"), entity("Ulm", "ORG")];
-        let processed = Processed { start: 1, end: 2, milliseconds: 0.5 };
+        let entities = [
+            entity("Ulm", "GPE"),
+            entity("Einstein", "PERSON"),
+            entity("Ulm", "ORG"),
+        ];
+        let processed = Processed {
+            start: 1,
+            end: 2,
+            milliseconds: 0.5,
+        };
         let message = answer(&fields, &passed, processed, Ok(&entities));
         assert_eq!(
             String::from_utf8(message).unwrap(),
-            r#"{"ner":[{"entity":"Ulm","category":"GPE"},{"entity":"Einstein","category":"PERSON"}],"#.to_owned()
+            r#"{"ner":[{"entity":"Ulm","category":"GPE"},{"entity":"Einstein","category":"PERSON"}],"#
+                .to_owned()
                 + r#""ts_start":1,"ts_end":2,"process_time":0.5,"uuid":"u-1","lang":null,"error_message":null}"#
         );
     }
 
     #[test]
     fn an_error_stands_in_the_place_of_the_entities() {
-        let fields = Fields { pass_through: Vec::new(), ..Fields::default() };
+        let fields = Fields {
+            pass_through: Vec::new(),
+            ..Fields::default()
+        };
         let message = answer(&fields, &[], Processed::default(), Err("no \"text\""));
         assert_eq!(
             String::from_utf8(message).unwrap(),

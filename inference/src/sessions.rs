@@ -53,26 +53,34 @@ impl Sessions {
         for number in 0..count.get() {
             let (load, queue) = (load.clone(), Arc::clone(&queue));
             let (loaded, answers) = (loaded.clone(), answers.clone());
-            let thread = thread::Builder::new().name(format!("session-{number}")).spawn(move || {
-                let model = load();
-                let (model, told) = match model {
-                    Ok(model) => (Some(model), Ok(())),
-                    Err(error) => (None, Err(error)),
-                };
-                drop(loaded.blocking_send(told));
-                // `start` waits until nobody has anything more to tell.
-                drop(loaded);
-                if let Some(mut model) = model {
-                    compute(&mut model, &queue, &answers);
-                }
-            });
+            let thread = thread::Builder::new()
+                .name(format!("session-{number}"))
+                .spawn(move || {
+                    let model = load();
+                    let (model, told) = match model {
+                        Ok(model) => (Some(model), Ok(())),
+                        Err(error) => (None, Err(error)),
+                    };
+                    drop(loaded.blocking_send(told));
+                    // `start` waits until nobody has anything more to tell.
+                    drop(loaded);
+                    if let Some(mut model) = model {
+                        compute(&mut model, &queue, &answers);
+                    }
+                });
             threads.push(thread.context("cannot start a session thread")?);
         }
         drop(loaded);
         while let Some(told) = all_loaded.recv().await {
             told?;
         }
-        Ok((Self { slices: Some(slices), threads }, receiver))
+        Ok((
+            Self {
+                slices: Some(slices),
+                threads,
+            },
+            receiver,
+        ))
     }
 
     /// Gives a slice to the sessions, or back if all have enough to do.
@@ -80,7 +88,9 @@ impl Sessions {
     /// # Errors
     /// The slice, if there is no room for it.
     pub fn offer(&self, slice: Vec<Waiting>) -> Result<(), Vec<Waiting>> {
-        let Some(slices) = &self.slices else { return Err(slice) };
+        let Some(slices) = &self.slices else {
+            return Err(slice);
+        };
         slices.try_send(slice).map_err(|refused| match refused {
             TrySendError::Full(slice) | TrySendError::Disconnected(slice) => slice,
         })
@@ -114,7 +124,11 @@ fn answer(model: &mut impl Model, slice: &[Waiting]) -> Answered {
     let took = began.elapsed();
     Answered {
         answers: slice.iter().map(|waiting| waiting.ticket).zip(entities).collect(),
-        processed: Processed { start: start.as_secs(), end: now().as_secs(), milliseconds: took.as_secs_f64() * 1e3 },
+        processed: Processed {
+            start: start.as_secs(),
+            end: now().as_secs(),
+            milliseconds: took.as_secs_f64() * 1e3,
+        },
         took,
     }
 }

@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use kafka_io::{Delivery, DeliveryError, Event, Outgoing, Partition, Record, Revocation, SendError, Start, StartWithout};
+use kafka_io::{
+    Delivery, DeliveryError, Event, Outgoing, Partition, Record, Revocation, SendError, Start, StartWithout,
+};
 use sidecar::{Condition, Heartbeat};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until};
@@ -123,9 +125,11 @@ impl<C: Source, P: Sink> Worker<C, P> {
             if self.is_finished() {
                 return self.close().await;
             }
-            let next_turn = self.parts.keeper.deadline().map_or_else(|| Instant::now() + TURN, |at| {
-                at.min(Instant::now() + TURN)
-            });
+            let next_turn = self
+                .parts
+                .keeper
+                .deadline()
+                .map_or_else(|| Instant::now() + TURN, |at| at.min(Instant::now() + TURN));
             tokio::select! {
                 event = self.parts.events.recv() => {
                     let event = event.context("the Kafka consumer ended by itself")?;
@@ -153,11 +157,17 @@ impl<C: Source, P: Sink> Worker<C, P> {
         self.offer_slices();
         // Progress first: it may let results of the next batch leave.
         let hurry = self.stopping || self.revoking.is_some();
-        self.parts.keeper.advance(&mut self.parts.ledger, &self.parts.source, hurry);
+        self.parts
+            .keeper
+            .advance(&mut self.parts.ledger, &self.parts.source, hurry);
         self.send_results()?;
         self.let_go();
         self.pause_or_resume()?;
-        let Self { parts: Parts { ledger, .. }, told: Told { metrics, .. }, .. } = self;
+        let Self {
+            parts: Parts { ledger, .. },
+            told: Told { metrics, .. },
+            ..
+        } = self;
         metrics.in_flight_rows.set(ledger.rows().cast_signed() as i64);
         metrics.in_flight_bytes.set(ledger.bytes().cast_signed() as i64);
         Ok(())
@@ -197,7 +207,10 @@ impl<C: Source, P: Sink> Worker<C, P> {
                 self.revoking = Some((partitions, revocation));
             }
             Event::Lost(partitions) => {
-                tracing::warn!(?partitions, "partitions were lost; others process their records again");
+                tracing::warn!(
+                    ?partitions,
+                    "partitions were lost; others process their records again"
+                );
                 self.told.metrics.rebalances.with_label_values(&["lost"]).inc();
                 self.forget(&partitions);
             }
@@ -216,7 +229,13 @@ impl<C: Source, P: Sink> Worker<C, P> {
         if self.stopping {
             return;
         }
-        let Some(ticket) = self.parts.ledger.arrive(record.partition, record.offset, record.bytes()) else { return };
+        let Some(ticket) = self
+            .parts
+            .ledger
+            .arrive(record.partition, record.offset, record.bytes())
+        else {
+            return;
+        };
         self.told.metrics.records.inc();
         let request = Request::read(record.value.as_deref(), &self.settings.fields);
         let value = record.value.take();
@@ -224,7 +243,11 @@ impl<C: Source, P: Sink> Worker<C, P> {
         match request.text {
             Ok(text) => self.queue.push(Waiting { ticket, text }),
             Err(unreadable) => {
-                self.told.metrics.failures.with_label_values(&[unreadable.class()]).inc();
+                self.told
+                    .metrics
+                    .failures
+                    .with_label_values(&[unreadable.class()])
+                    .inc();
                 let result = match &self.settings.topics.dead_letter {
                     Some(topic) => {
                         self.told.metrics.dead_letters.inc();
@@ -247,7 +270,12 @@ impl<C: Source, P: Sink> Worker<C, P> {
         processed: Processed,
         outcome: Result<&[crate::model::Entity], &str>,
     ) -> Outgoing {
-        origin.result(&self.settings.topics.output, &self.settings.fields, processed, outcome)
+        origin.result(
+            &self.settings.topics.output,
+            &self.settings.fields,
+            processed,
+            outcome,
+        )
     }
 
     fn offer_slices(&mut self) {
@@ -264,18 +292,32 @@ impl<C: Source, P: Sink> Worker<C, P> {
     fn on_answered(&mut self, answered: Answered) {
         self.told.metrics.model.observe(answered.took.as_secs_f64());
         for (ticket, outcome) in answered.answers {
-            let Some(origin) = self.origins.get(&ticket) else { continue };
+            let Some(origin) = self.origins.get(&ticket) else {
+                continue;
+            };
             let told = outcome.as_ref().err().map(ToString::to_string);
             let result = match (&outcome, &told) {
                 (Ok(entities), _) => {
                     for entity in entities {
-                        self.told.metrics.entities.with_label_values(&[&*entity.label]).inc();
+                        self.told
+                            .metrics
+                            .entities
+                            .with_label_values(&[&*entity.label])
+                            .inc();
                     }
                     self.result(origin, answered.processed, Ok(entities))
                 }
                 (Err(error), told) => {
-                    self.told.metrics.failures.with_label_values(&[error.class()]).inc();
-                    self.result(origin, answered.processed, Err(told.as_deref().unwrap_or_default()))
+                    self.told
+                        .metrics
+                        .failures
+                        .with_label_values(&[error.class()])
+                        .inc();
+                    self.result(
+                        origin,
+                        answered.processed,
+                        Err(told.as_deref().unwrap_or_default()),
+                    )
                 }
             };
             self.parts.ledger.ready(ticket, result);
@@ -314,24 +356,42 @@ impl<C: Source, P: Sink> Worker<C, P> {
     /// A result that is too large gets an error in its place; with any other failure the worker ends, and what was
     /// not acknowledged is processed again.
     fn on_undelivered(&mut self, ticket: Ticket, error: &DeliveryError) -> anyhow::Result<()> {
-        let Some(origin) = self.origins.get_mut(&ticket) else { return Ok(()) };
+        let Some(origin) = self.origins.get_mut(&ticket) else {
+            return Ok(());
+        };
         if *error == DeliveryError::TooLarge && !std::mem::replace(&mut origin.replaced, true) {
-            self.told.metrics.failures.with_label_values(&["result_too_large"]).inc();
+            self.told
+                .metrics
+                .failures
+                .with_label_values(&["result_too_large"])
+                .inc();
             let origin = &self.origins[&ticket];
             let result = self.result(origin, Processed::instant(), Err(TOO_LARGE));
             self.parts.ledger.put_back(ticket, result);
             return self.send_results();
         }
-        bail!("a result for {} cannot be delivered: {error}", self.settings.topics.output)
+        bail!(
+            "a result for {} cannot be delivered: {error}",
+            self.settings.topics.output
+        )
     }
 
     fn on_assigned(&mut self, partitions: &[Partition]) {
         tracing::info!(?partitions, "partitions were given");
-        self.told.metrics.rebalances.with_label_values(&["assigned"]).inc();
+        self.told
+            .metrics
+            .rebalances
+            .with_label_values(&["assigned"])
+            .inc();
         for partition in partitions {
-            self.parts.ledger.open(*partition, None, self.parts.keeper.first_limit());
+            self.parts
+                .ledger
+                .open(*partition, None, self.parts.keeper.first_limit());
         }
-        self.told.metrics.partitions.set(self.parts.ledger.partitions().count().cast_signed() as i64);
+        self.told
+            .metrics
+            .partitions
+            .set(self.parts.ledger.partitions().count().cast_signed() as i64);
         // librdkafka forgets the pause of a partition that is given again.
         self.paused = false;
     }
@@ -339,9 +399,14 @@ impl<C: Source, P: Sink> Worker<C, P> {
     fn on_new_partitions(&mut self, partitions: &[Partition]) -> anyhow::Result<()> {
         tracing::info!(?partitions, "the topic has new partitions");
         for partition in partitions {
-            self.parts.ledger.open(*partition, None, self.parts.keeper.first_limit());
+            self.parts
+                .ledger
+                .open(*partition, None, self.parts.keeper.first_limit());
         }
-        self.told.metrics.partitions.set(self.parts.ledger.partitions().count().cast_signed() as i64);
+        self.told
+            .metrics
+            .partitions
+            .set(self.parts.ledger.partitions().count().cast_signed() as i64);
         let start = Start::Without(StartWithout::Earliest);
         let added: Vec<_> = partitions.iter().map(|partition| (*partition, start)).collect();
         self.paused = false;
@@ -350,8 +415,12 @@ impl<C: Source, P: Sink> Worker<C, P> {
 
     /// Lets partitions go that are being taken away, once nothing of them is in hand and their positions are written.
     fn let_go(&mut self) {
-        let Some((partitions, revocation)) = self.revoking.take() else { return };
-        let busy = partitions.iter().any(|partition| self.parts.ledger.is_busy(*partition));
+        let Some((partitions, revocation)) = self.revoking.take() else {
+            return;
+        };
+        let busy = partitions
+            .iter()
+            .any(|partition| self.parts.ledger.is_busy(*partition));
         if busy || !self.parts.keeper.is_idle(&self.parts.ledger) {
             self.revoking = Some((partitions, revocation));
             return;
@@ -364,13 +433,21 @@ impl<C: Source, P: Sink> Worker<C, P> {
         for partition in partitions {
             self.parts.ledger.close(*partition);
         }
-        self.origins.retain(|_, origin| !partitions.contains(&origin.partition()));
+        self.origins
+            .retain(|_, origin| !partitions.contains(&origin.partition()));
         self.ended.retain(|partition| !partitions.contains(partition));
-        self.told.metrics.partitions.set(self.parts.ledger.partitions().count().cast_signed() as i64);
+        self.told
+            .metrics
+            .partitions
+            .set(self.parts.ledger.partitions().count().cast_signed() as i64);
     }
 
     fn pause_or_resume(&mut self) -> anyhow::Result<()> {
-        let RawEngine { in_flight_rows, in_flight_bytes, .. } = &self.settings.engine;
+        let RawEngine {
+            in_flight_rows,
+            in_flight_bytes,
+            ..
+        } = &self.settings.engine;
         let (rows, bytes) = (self.parts.ledger.rows(), self.parts.ledger.bytes());
         let full = rows >= in_flight_rows.get() || bytes >= in_flight_bytes.get();
         let low = rows <= in_flight_rows.get() / 2 && bytes <= in_flight_bytes.get() / 2;

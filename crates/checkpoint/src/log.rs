@@ -38,7 +38,10 @@ impl fmt::Display for BatchId {
 /// whose names are no numbers.
 pub fn batch_ids<'n>(names: impl IntoIterator<Item = &'n str>) -> Vec<BatchId> {
     let digits = |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
-    let parsed = names.into_iter().filter(digits).filter_map(|name| name.parse().ok().map(BatchId));
+    let parsed = names
+        .into_iter()
+        .filter(digits)
+        .filter_map(|name| name.parse().ok().map(BatchId));
     let mut ids: Vec<BatchId> = parsed.collect();
     ids.sort_unstable();
     ids.dedup();
@@ -83,7 +86,10 @@ impl OffsetLog {
     /// Where the version is unknown or the file is damaged.
     pub fn parse(content: &[u8]) -> Result<Self, LogError> {
         if content.len() > MAX_BYTES {
-            return Err(LogError::Damaged(format!("{} bytes are more than such a file has", content.len())));
+            return Err(LogError::Damaged(format!(
+                "{} bytes are more than such a file has",
+                content.len()
+            )));
         }
         let text = std::str::from_utf8(content).map_err(|error| LogError::Damaged(error.to_string()))?;
         let mut lines = text.lines();
@@ -93,12 +99,20 @@ impl OffsetLog {
             "" => return Err(LogError::Damaged("it is empty".to_owned())),
             other => return Err(LogError::Version(other.chars().take(20).collect())),
         };
-        let Some(metadata) = lines.next() else { return Err(LogError::Damaged("it ends after its version".to_owned())) };
+        let Some(metadata) = lines.next() else {
+            return Err(LogError::Damaged("it ends after its version".to_owned()));
+        };
         // Continuous processing leaves the metadata empty.
-        let timestamp_ms = serde_json::from_str::<Metadata>(metadata).ok().map(|metadata| metadata.batch_timestamp_ms);
+        let timestamp_ms = serde_json::from_str::<Metadata>(metadata)
+            .ok()
+            .map(|metadata| metadata.batch_timestamp_ms);
         let mut offsets = TopicOffsets::default();
         for line in lines {
-            let line = if named { line.split_once(':').map_or(line, |(_source, line)| line) } else { line };
+            let line = if named {
+                line.split_once(':').map_or(line, |(_source, line)| line)
+            } else {
+                line
+            };
             if line == NO_OFFSET {
                 continue;
             }
@@ -110,7 +124,10 @@ impl OffsetLog {
                 None => {}
             }
         }
-        Ok(Self { timestamp_ms, offsets })
+        Ok(Self {
+            timestamp_ms,
+            offsets,
+        })
     }
 
     /// The file, version 1, with one source.
@@ -120,7 +137,10 @@ impl OffsetLog {
             batch_timestamp_ms: self.timestamp_ms.unwrap_or_default(),
             conf: std::collections::BTreeMap::new(),
         };
-        let (metadata, offsets) = (serde_json::to_string(&metadata)?, serde_json::to_string(&self.offsets)?);
+        let (metadata, offsets) = (
+            serde_json::to_string(&metadata)?,
+            serde_json::to_string(&self.offsets)?,
+        );
         Ok(format!("v1\n{metadata}\n{offsets}").into_bytes())
     }
 }
@@ -163,13 +183,25 @@ mod tests {
 
     #[test]
     fn batches_are_numbers_and_in_order_of_number() {
-        let names = ["9", "10", ".9.crc", ".10.4f.tmp", "metadata", "-1", "99999999999999999999", "100", ""];
+        let names = [
+            "9",
+            "10",
+            ".9.crc",
+            ".10.4f.tmp",
+            "metadata",
+            "-1",
+            "99999999999999999999",
+            "100",
+            "",
+        ];
         assert_eq!(batch_ids(names), [BatchId(9), BatchId(10), BatchId(100)]);
     }
 
     #[test]
     fn version_2_has_its_sources_in_any_order() {
-        let log = OffsetLog::parse(b"v2\n{\"batchTimestampMs\":7}\n1:{\"b\":{\"0\":2}}\n0:{\"a\":{\"0\":1}}\nc:-").unwrap();
+        let log =
+            OffsetLog::parse(b"v2\n{\"batchTimestampMs\":7}\n1:{\"b\":{\"0\":2}}\n0:{\"a\":{\"0\":1}}\nc:-")
+                .unwrap();
         assert_eq!(log.timestamp_ms, Some(7));
         assert_eq!(log.offsets.iter().collect::<Vec<_>>(), [("a", 0, 1), ("b", 0, 2)]);
     }
@@ -184,16 +216,24 @@ mod tests {
     fn what_cannot_be_understood_is_refused() {
         assert_eq!(OffsetLog::parse(b"v3\n{}\n"), Err(LogError::Version("v3".into())));
         for damaged in [&b""[..], b"v1", b"v1\n{}\n{\"a\":{\"0\":1", b"\xff\xfe"] {
-            assert!(matches!(OffsetLog::parse(damaged), Err(LogError::Damaged(_))), "{damaged:?}");
+            assert!(
+                matches!(OffsetLog::parse(damaged), Err(LogError::Damaged(_))),
+                "{damaged:?}"
+            );
         }
     }
 
     #[test]
     fn files_that_spark_wrote_are_read() {
-        let kafka = OffsetLog::parse(include_bytes!("../tests/fixtures/spark-3.5.7-kafka/offsets/46")).unwrap();
+        let kafka =
+            OffsetLog::parse(include_bytes!("../tests/fixtures/spark-3.5.7-kafka/offsets/46")).unwrap();
         assert!(kafka.offsets.iter().count() == 4, "{kafka:?}");
-        let named = OffsetLog::parse(include_bytes!("../tests/fixtures/spark-4.3.0-v2-named/offsets/5")).unwrap();
-        assert!(named.offsets.is_empty() && named.timestamp_ms.is_some(), "{named:?}");
+        let named =
+            OffsetLog::parse(include_bytes!("../tests/fixtures/spark-4.3.0-v2-named/offsets/5")).unwrap();
+        assert!(
+            named.offsets.is_empty() && named.timestamp_ms.is_some(),
+            "{named:?}"
+        );
     }
 
     #[test]

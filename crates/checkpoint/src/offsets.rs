@@ -20,7 +20,8 @@ impl TopicOffsets {
         if let Some(partitions) = self.0.get_mut(topic) {
             partitions.insert(partition, position);
         } else {
-            self.0.insert(topic.to_owned(), BTreeMap::from([(partition, position)]));
+            self.0
+                .insert(topic.to_owned(), BTreeMap::from([(partition, position)]));
         }
     }
 
@@ -28,7 +29,10 @@ impl TopicOffsets {
     pub fn iter(&self) -> impl Iterator<Item = (&str, i32, i64)> {
         let of_topic = |(topic, partitions): (_, &BTreeMap<i32, i64>)| {
             let topic: &String = topic;
-            partitions.iter().map(move |(partition, position)| (topic.as_str(), *partition, *position)).collect::<Vec<_>>()
+            partitions
+                .iter()
+                .map(move |(partition, position)| (topic.as_str(), *partition, *position))
+                .collect::<Vec<_>>()
         };
         self.0.iter().flat_map(of_topic)
     }
@@ -42,14 +46,19 @@ impl TopicOffsets {
     /// of partitions. Other sources write other things, which are not ours to judge.
     pub(crate) fn of_source_line(line: &str) -> Option<Self> {
         let offsets: Self = serde_json::from_str(line).ok()?;
-        let proper = !offsets.0.is_empty() && offsets.iter().all(|(_, partition, position)| partition >= 0 && position >= 0);
+        let proper = !offsets.0.is_empty()
+            && offsets
+                .iter()
+                .all(|(_, partition, position)| partition >= 0 && position >= 0);
         proper.then_some(offsets)
     }
 
     /// Takes the positions of another source; where both have a partition, the lower one.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (topic, partition, position) in other.iter() {
-            let lower = self.get(topic, partition).map_or(position, |known| known.min(position));
+            let lower = self
+                .get(topic, partition)
+                .map_or(position, |known| known.min(position));
             self.set(topic, partition, lower);
         }
     }
@@ -62,8 +71,20 @@ mod tests {
     #[test]
     fn only_kafkas_form_is_taken_for_kafka() {
         let kafka = TopicOffsets::of_source_line(r#"{"a.b":{"0":23,"10":45},"c":{"1":0}}"#).unwrap();
-        assert_eq!(kafka.iter().collect::<Vec<_>>(), [("a.b", 0, 23), ("a.b", 10, 45), ("c", 1, 0)]);
-        for other in ["30", "-", "{}", r#"{"logOffset":0}"#, r#"{"t":{"x":1}}"#, r#"{"t":{"0":-1}}"#, "{", ""] {
+        assert_eq!(
+            kafka.iter().collect::<Vec<_>>(),
+            [("a.b", 0, 23), ("a.b", 10, 45), ("c", 1, 0)]
+        );
+        for other in [
+            "30",
+            "-",
+            "{}",
+            r#"{"logOffset":0}"#,
+            r#"{"t":{"x":1}}"#,
+            r#"{"t":{"0":-1}}"#,
+            "{",
+            "",
+        ] {
             assert_eq!(TopicOffsets::of_source_line(other), None, "{other}");
         }
     }

@@ -55,23 +55,31 @@ impl LocalFolder {
         let place = path.display().to_string();
         let done = spawn_blocking(move || work(&path)).await;
         let result = done.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        result.map_err(|source| StoreError { action, place, source })
+        result.map_err(|source| StoreError {
+            action,
+            place,
+            source,
+        })
     }
 }
 
 impl Store for LocalFolder {
     async fn read(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.with("read", key, |path| unless_missing(fs::read(path))).await
+        self.with("read", key, |path| unless_missing(fs::read(path)))
+            .await
     }
 
     async fn write(&self, key: &str, content: &[u8]) -> Result<(), StoreError> {
         let content = content.to_vec();
-        self.with("write", key, move |path| write_whole(path, &content)).await
+        self.with("write", key, move |path| write_whole(path, &content))
+            .await
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<String>, StoreError> {
         self.with("list", folder, |path| {
-            let Some(entries) = unless_missing(fs::read_dir(path))? else { return Ok(Vec::new()) };
+            let Some(entries) = unless_missing(fs::read_dir(path))? else {
+                return Ok(Vec::new());
+            };
             let mut names = Vec::new();
             for entry in entries {
                 let entry = entry?;
@@ -85,7 +93,10 @@ impl Store for LocalFolder {
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.with("delete", key, |path| unless_missing(fs::remove_file(path)).map(|_deleted| ())).await
+        self.with("delete", key, |path| {
+            unless_missing(fs::remove_file(path)).map(|_deleted| ())
+        })
+        .await
     }
 }
 
@@ -122,7 +133,11 @@ mod tests {
         assert_eq!(store.list("offsets").await.unwrap(), Vec::<String>::new());
         store.write("offsets/0", b"a").await.unwrap();
         store.write("offsets/0", b"b").await.unwrap();
-        assert_eq!(store.list("offsets").await.unwrap(), ["0"], "nothing unfinished remains");
+        assert_eq!(
+            store.list("offsets").await.unwrap(),
+            ["0"],
+            "nothing unfinished remains"
+        );
         assert_eq!(store.read("offsets/0").await.unwrap().as_deref(), Some(&b"b"[..]));
         store.delete("offsets/0").await.unwrap();
         store.delete("offsets/0").await.unwrap();
@@ -134,6 +149,9 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let store = LocalFolder::new(file.path().join("checkpoint"));
         let error = store.write("offsets/0", b"a").await.unwrap_err();
-        assert_eq!(error.to_string(), format!("cannot write {}/checkpoint/offsets/0", file.path().display()));
+        assert_eq!(
+            error.to_string(),
+            format!("cannot write {}/checkpoint/offsets/0", file.path().display())
+        );
     }
 }

@@ -3,7 +3,9 @@
 //! A batch is planned, processed, committed; only then comes the next. What stands in `commits` was processed, however
 //! the writer ended.
 
-use crate::log::{BatchId, COMMIT, LogError, OffsetLog, QueryMetadata, batch_ids, parse_initial, render_initial};
+use crate::log::{
+    BatchId, COMMIT, LogError, OffsetLog, QueryMetadata, batch_ids, parse_initial, render_initial,
+};
 use crate::{Store, StoreError, TopicOffsets};
 
 /// How many batches are kept behind the newest, as Spark does (`spark.sql.streaming.minBatchesToRetain`).
@@ -80,7 +82,11 @@ impl<S: Store> CheckpointWriter<S> {
             tracing::warn!(batch = id.0, "removing an unreadable plan");
             store.delete(&id.path(OFFSETS)).await?;
         }
-        let writer = Self { store, next: open.unwrap_or(after), planned: planned.is_some() };
+        let writer = Self {
+            store,
+            next: open.unwrap_or(after),
+            planned: planned.is_some(),
+        };
         writer.purge(&commits, &offsets).await?;
         Ok((writer, Resume { processed, planned }))
     }
@@ -113,7 +119,10 @@ impl<S: Store> CheckpointWriter<S> {
                 return Err(CheckpointError::Contested { key });
             }
         } else {
-            let log = OffsetLog { timestamp_ms: Some(timestamp_ms), offsets: ends.clone() };
+            let log = OffsetLog {
+                timestamp_ms: Some(timestamp_ms),
+                offsets: ends.clone(),
+            };
             let content = log.render().map_err(|error| damaged(&key, &error))?;
             self.store.write(&key, &content).await?;
         }
@@ -128,7 +137,10 @@ impl<S: Store> CheckpointWriter<S> {
     pub async fn commit(&mut self) -> Result<BatchId, CheckpointError> {
         let batch = self.next;
         if !self.planned {
-            return Err(CheckpointError::Damaged { key: batch.path(OFFSETS), what: "it was not planned".to_owned() });
+            return Err(CheckpointError::Damaged {
+                key: batch.path(OFFSETS),
+                what: "it was not planned".to_owned(),
+            });
         }
         self.store.write(&batch.path(COMMITS), COMMIT).await?;
         self.planned = false;
@@ -165,7 +177,9 @@ async fn ensure_metadata(store: &impl Store) -> Result<(), CheckpointError> {
             serde_json::from_slice::<QueryMetadata>(&content).map_err(|error| damaged(METADATA, &error))?;
         }
         None => {
-            let metadata = QueryMetadata { id: uuid::Uuid::new_v4().to_string() };
+            let metadata = QueryMetadata {
+                id: uuid::Uuid::new_v4().to_string(),
+            };
             let content = serde_json::to_vec(&metadata).map_err(|error| damaged(METADATA, &error))?;
             store.write(METADATA, &content).await?;
         }
@@ -188,7 +202,10 @@ async fn newest_processed(
             Ok(offsets) => return Ok(Some(offsets)),
             Err(error) => {
                 tracing::warn!(batch = id.0, %error, "a committed batch has no readable plan; falling back");
-                failure.get_or_insert(CheckpointError::Damaged { key: id.path(OFFSETS), what: error.to_string() });
+                failure.get_or_insert(CheckpointError::Damaged {
+                    key: id.path(OFFSETS),
+                    what: error.to_string(),
+                });
             }
         }
     }
@@ -196,8 +213,13 @@ async fn newest_processed(
 }
 
 async fn initial(store: &impl Store) -> Result<TopicOffsets, CheckpointError> {
-    let Some(content) = store.read(INITIAL).await? else { return Ok(TopicOffsets::default()) };
-    parse_initial(&content).map_err(|error| CheckpointError::Damaged { key: INITIAL.to_owned(), what: error.to_string() })
+    let Some(content) = store.read(INITIAL).await? else {
+        return Ok(TopicOffsets::default());
+    };
+    parse_initial(&content).map_err(|error| CheckpointError::Damaged {
+        key: INITIAL.to_owned(),
+        what: error.to_string(),
+    })
 }
 
 async fn read_offsets(
@@ -216,5 +238,8 @@ async fn read_offsets(
 }
 
 fn damaged(key: &str, error: &serde_json::Error) -> CheckpointError {
-    CheckpointError::Damaged { key: key.to_owned(), what: error.to_string() }
+    CheckpointError::Damaged {
+        key: key.to_owned(),
+        what: error.to_string(),
+    }
 }

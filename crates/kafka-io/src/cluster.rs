@@ -31,7 +31,11 @@ impl Cluster {
         let client = connection.client_config().create_with_context(Quiet::default());
         let client = client.map_err(|error| KafkaError::new("cannot make a Kafka client", error))?;
         let config = connection.client_config();
-        Ok(Self { client: Arc::new(client), config, bootstrap_servers: connection.bootstrap_servers().to_owned() })
+        Ok(Self {
+            client: Arc::new(client),
+            config,
+            bootstrap_servers: connection.bootstrap_servers().to_owned(),
+        })
     }
 
     /// The partitions of a topic, in order; none if there is no such topic.
@@ -56,15 +60,22 @@ impl Cluster {
         let (cluster, topic, partitions) = (self.clone(), topic.clone(), partitions.to_vec());
         let asked = spawn_blocking(move || {
             let ask = |partition: Partition| {
-                let marks = cluster.client.fetch_watermarks(topic.as_str(), partition.0, PATIENCE);
+                let marks = cluster
+                    .client
+                    .fetch_watermarks(topic.as_str(), partition.0, PATIENCE);
                 let (low, high) = marks.map_err(|error| {
-                    KafkaError::new(format!("cannot learn where partition {partition} of {topic} begins"), error)
+                    KafkaError::new(
+                        format!("cannot learn where partition {partition} of {topic} begins"),
+                        error,
+                    )
                 })?;
                 Ok((partition, low..high))
             };
             partitions.into_iter().map(ask).collect()
         });
-        asked.await.unwrap_or_else(|error| Err(KafkaError::new("asking the cluster failed", error)))
+        asked
+            .await
+            .unwrap_or_else(|error| Err(KafkaError::new("asking the cluster failed", error)))
     }
 
     /// Creates a topic with one replica: for tests and the demo.
@@ -83,21 +94,29 @@ impl Cluster {
     /// Where the cluster refuses it.
     pub async fn add_partitions(&self, topic: &Topic, total: usize) -> Result<(), KafkaError> {
         let new = NewPartitions::new(topic.as_str(), total);
-        let created = self.admin()?.create_partitions([&new], &AdminOptions::new()).await;
+        let created = self
+            .admin()?
+            .create_partitions([&new], &AdminOptions::new())
+            .await;
         outcome(format!("cannot add partitions to {topic}"), created)
     }
 
     fn admin(&self) -> Result<AdminClient<DefaultClientContext>, KafkaError> {
-        self.config.create().map_err(|error| KafkaError::new("cannot make a Kafka client", error))
+        self.config
+            .create()
+            .map_err(|error| KafkaError::new("cannot make a Kafka client", error))
     }
 
     fn ask(&self, topic: &Topic) -> Result<Vec<Partition>, KafkaError> {
-        let metadata = self.client.fetch_metadata(Some(topic.as_str()), PATIENCE).map_err(|error| {
-            let trouble = self.client.context().trouble.take();
-            let said = error.rdkafka_error_code().map(describe);
-            let reason = trouble.or(said).unwrap_or_else(|| error.to_string());
-            KafkaError::new(format!("no broker of {} answers", self.bootstrap_servers), reason)
-        })?;
+        let metadata = self
+            .client
+            .fetch_metadata(Some(topic.as_str()), PATIENCE)
+            .map_err(|error| {
+                let trouble = self.client.context().trouble.take();
+                let said = error.rdkafka_error_code().map(describe);
+                let reason = trouble.or(said).unwrap_or_else(|| error.to_string());
+                KafkaError::new(format!("no broker of {} answers", self.bootstrap_servers), reason)
+            })?;
         let mut partitions: Vec<Partition> = metadata
             .topics()
             .iter()
@@ -111,7 +130,10 @@ impl Cluster {
 }
 
 /// What the cluster said of the only topic that was asked about.
-fn outcome(what: String, answer: Result<Vec<TopicResult>, rdkafka::error::KafkaError>) -> Result<(), KafkaError> {
+fn outcome(
+    what: String,
+    answer: Result<Vec<TopicResult>, rdkafka::error::KafkaError>,
+) -> Result<(), KafkaError> {
     match answer.map(|topics| topics.into_iter().next()) {
         Ok(Some(Err((_, code)))) => Err(KafkaError::new(what, code)),
         Ok(_) => Ok(()),

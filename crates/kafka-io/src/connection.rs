@@ -14,7 +14,10 @@ const OWNED: [(&str, &str); 22] = [
     ("client.id", "it is kafka.client_id"),
     ("security.protocol", "it is kafka.security.protocol"),
     ("ssl.ca.location", "it is kafka.security.ca_file"),
-    ("ssl.certificate.location", "it is kafka.security.certificate_file"),
+    (
+        "ssl.certificate.location",
+        "it is kafka.security.certificate_file",
+    ),
     ("ssl.key.location", "it is kafka.security.key_file"),
     ("ssl.key.password", "it is kafka.security.key_password"),
     ("sasl.mechanism", "it is kafka.security.sasl_mechanism"),
@@ -24,12 +27,24 @@ const OWNED: [(&str, &str); 22] = [
     ("group.id", "the program sets it"),
     ("group.instance.id", "the program sets it"),
     ("group.protocol", "the program sets it"),
-    ("enable.auto.commit", "an offset is committed when its result is acknowledged"),
-    ("enable.auto.offset.store", "an offset is committed when its result is acknowledged"),
+    (
+        "enable.auto.commit",
+        "an offset is committed when its result is acknowledged",
+    ),
+    (
+        "enable.auto.offset.store",
+        "an offset is committed when its result is acknowledged",
+    ),
     ("auto.offset.reset", "the program sets it"),
-    ("enable.idempotence", "without it a retry can write a result twice or out of order"),
+    (
+        "enable.idempotence",
+        "without it a retry can write a result twice or out of order",
+    ),
     ("acks", "without all of them a result can be lost with its broker"),
-    ("request.required.acks", "without all of them a result can be lost with its broker"),
+    (
+        "request.required.acks",
+        "without all of them a result can be lost with its broker",
+    ),
     ("enable.partition.eof", "the program depends on it"),
 ];
 
@@ -160,7 +175,10 @@ impl Connection {
         }
         for (name, reason) in OWNED {
             if raw.properties.contains_key(name) {
-                found.add(format!("kafka.properties.\"{name}\""), format!("cannot be set here: {reason}"));
+                found.add(
+                    format!("kafka.properties.\"{name}\""),
+                    format!("cannot be set here: {reason}"),
+                );
             }
         }
         check_security(&raw.security, &mut found);
@@ -176,11 +194,20 @@ impl Connection {
 
     /// What every client of this connection sets.
     pub(crate) fn client_config(&self) -> ClientConfig {
-        let RawKafka { bootstrap_servers, client_id, security, properties } = &self.settings;
+        let RawKafka {
+            bootstrap_servers,
+            client_id,
+            security,
+            properties,
+        } = &self.settings;
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", bootstrap_servers).set("client.id", client_id);
+        config
+            .set("bootstrap.servers", bootstrap_servers)
+            .set("client.id", client_id);
         // A small record waits for nobody; a broker that comes back is found within seconds.
-        config.set("socket.nagle.disable", "true").set("reconnect.backoff.max.ms", "2000");
+        config
+            .set("socket.nagle.disable", "true")
+            .set("reconnect.backoff.max.ms", "2000");
         config.set("security.protocol", security.protocol.name());
         let file = |file: &Option<PathBuf>| file.as_ref().map(|path| path.display().to_string());
         let secret = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
@@ -189,7 +216,12 @@ impl Connection {
             ("ssl.certificate.location", file(&security.certificate_file)),
             ("ssl.key.location", file(&security.key_file)),
             ("ssl.key.password", secret(&security.key_password)),
-            ("sasl.mechanisms", security.sasl_mechanism.map(|mechanism| mechanism.name().to_owned())),
+            (
+                "sasl.mechanisms",
+                security
+                    .sasl_mechanism
+                    .map(|mechanism| mechanism.name().to_owned()),
+            ),
             ("sasl.username", security.username.clone()),
             ("sasl.password", secret(&security.password)),
         ];
@@ -267,10 +299,17 @@ mod tests {
 
     #[test]
     fn sasl_needs_all_of_its_settings() {
-        let told = problems("[security]\nprotocol = \"sasl_ssl\"\nusername = \"a\"\nca_file = \"/nowhere.pem\"");
-        assert!(told.contains("kafka.security.sasl_mechanism: is missing"), "{told}");
+        let told =
+            problems("[security]\nprotocol = \"sasl_ssl\"\nusername = \"a\"\nca_file = \"/nowhere.pem\"");
+        assert!(
+            told.contains("kafka.security.sasl_mechanism: is missing"),
+            "{told}"
+        );
         assert!(told.contains("kafka.security.password: is missing"), "{told}");
-        assert!(told.contains("kafka.security.ca_file: cannot read /nowhere.pem"), "{told}");
+        assert!(
+            told.contains("kafka.security.ca_file: cannot read /nowhere.pem"),
+            "{told}"
+        );
     }
 
     #[test]

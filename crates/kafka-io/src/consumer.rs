@@ -146,7 +146,9 @@ impl Consumer {
     ) -> Result<(Self, mpsc::Receiver<Event>), KafkaError> {
         let mut config = connection.client_config();
         // librdkafka wants a group even where it joins none and commits nothing.
-        config.set("group.id", "outrigger-assigned").set("auto.offset.reset", "earliest");
+        config
+            .set("group.id", "outrigger-assigned")
+            .set("auto.offset.reset", "earliest");
         let (consumer, events) = Self::start(config, topic, Duration::ZERO)?;
         consumer.add(partitions)?;
         Ok((consumer, events))
@@ -165,11 +167,17 @@ impl Consumer {
         config
             .set("group.id", &member.group)
             .set("auto.offset.reset", member.start.name())
-            .set("max.poll.interval.ms", member.max_poll_interval.as_millis().to_string());
+            .set(
+                "max.poll.interval.ms",
+                member.max_poll_interval.as_millis().to_string(),
+            );
         match member.protocol {
             GroupProtocol::Classic => config
                 .set("partition.assignment.strategy", "cooperative-sticky")
-                .set("session.timeout.ms", member.session_timeout.as_millis().to_string()),
+                .set(
+                    "session.timeout.ms",
+                    member.session_timeout.as_millis().to_string(),
+                ),
             GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
         };
         if let Some(instance) = &member.instance_id {
@@ -190,24 +198,40 @@ impl Consumer {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("enable.partition.eof", "true");
-        for (name, value) in
-            [("queued.max.messages.kbytes", READ_AHEAD_KIB), ("queued.min.messages", READ_AHEAD_RECORDS)]
-        {
+        for (name, value) in [
+            ("queued.max.messages.kbytes", READ_AHEAD_KIB),
+            ("queued.min.messages", READ_AHEAD_RECORDS),
+        ] {
             if config.get(name).is_none() {
                 config.set(name, value);
             }
         }
         let (events, receiver) = mpsc::channel(EVENTS);
         let ended = Arc::new(AtomicBool::new(false));
-        let context = Events { events, ended: Arc::clone(&ended), drain_timeout, trouble: Trouble::default() };
+        let context = Events {
+            events,
+            ended: Arc::clone(&ended),
+            drain_timeout,
+            trouble: Trouble::default(),
+        };
         let client: BaseConsumer<Events> = config
             .create_with_context(context)
             .map_err(|error| KafkaError::new("cannot make a Kafka consumer", error))?;
         let client = Arc::new(client);
         let polled = Arc::clone(&client);
-        let thread = std::thread::Builder::new().name("kafka-poll".to_owned()).spawn(move || poll(&polled));
+        let thread = std::thread::Builder::new()
+            .name("kafka-poll".to_owned())
+            .spawn(move || poll(&polled));
         let thread = thread.map_err(|error| KafkaError::new("cannot start the polling thread", error))?;
-        Ok((Self { client, topic: topic.clone(), ended, thread: Some(thread) }, receiver))
+        Ok((
+            Self {
+                client,
+                topic: topic.clone(),
+                ended,
+                thread: Some(thread),
+            },
+            receiver,
+        ))
     }
 
     /// Begins to read more partitions.
@@ -336,11 +360,15 @@ fn poll(client: &BaseConsumer<Events>) {
 fn event_of(error: &NativeError, trouble: &Trouble) -> Option<Event> {
     Some(match (error, error.rdkafka_error_code()) {
         (NativeError::MessageConsumptionFatal(code), _) => Event::Failed(describe(*code)),
-        (_, Some(Code::AllBrokersDown)) => {
-            Event::Disconnected(trouble.take().unwrap_or_else(|| "all brokers are down".to_owned()))
-        }
+        (_, Some(Code::AllBrokersDown)) => Event::Disconnected(
+            trouble
+                .take()
+                .unwrap_or_else(|| "all brokers are down".to_owned()),
+        ),
         // One connection failed, and why was heard: it matters when no broker is left.
-        (_, Some(Code::BrokerTransportFailure | Code::Resolve | Code::SSL | Code::Authentication)) => return None,
+        (_, Some(Code::BrokerTransportFailure | Code::Resolve | Code::SSL | Code::Authentication)) => {
+            return None;
+        }
         (_, Some(code)) => Event::Trouble(describe(code)),
         (_, None) => Event::Trouble(error.to_string()),
     })
@@ -361,7 +389,9 @@ impl Events {
 
     /// Why there is no connection.
     fn why(&self) -> String {
-        self.trouble.take().unwrap_or_else(|| "no broker answers".to_owned())
+        self.trouble
+            .take()
+            .unwrap_or_else(|| "no broker answers".to_owned())
     }
 
     fn send(&self, event: Event) {
@@ -378,7 +408,9 @@ impl ClientContext for Events {
 
 impl ConsumerContext for Events {
     fn pre_rebalance(&self, client: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let Rebalance::Revoke(list) = rebalance else { return };
+        let Rebalance::Revoke(list) = rebalance else {
+            return;
+        };
         let partitions = partitions(list);
         if partitions.is_empty() || !self.goes_on() {
             return;
@@ -403,5 +435,8 @@ impl ConsumerContext for Events {
 }
 
 fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
-    list.elements().iter().map(|element| Partition(element.partition())).collect()
+    list.elements()
+        .iter()
+        .map(|element| Partition(element.partition()))
+        .collect()
 }

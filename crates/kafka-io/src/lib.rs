@@ -33,6 +33,9 @@ pub struct KafkaError {
 
 impl KafkaError {
     fn new(what: impl Into<String>, reason: impl std::fmt::Display) -> Self {
-        Self { what: what.into(), reason: reason.to_string() }
+        Self {
+            what: what.into(),
+            reason: reason.to_string(),
+        }
     }
 }

@@ -15,7 +15,9 @@ impl MockBroker {
     /// Where librdkafka cannot start it.
     pub fn start(brokers: i32) -> Result<Self, KafkaError> {
         let cluster = MockCluster::new(brokers);
-        cluster.map(Self).map_err(|error| KafkaError::new("cannot start the mock cluster", error))
+        cluster
+            .map(Self)
+            .map_err(|error| KafkaError::new("cannot start the mock cluster", error))
     }
 
     /// Its addresses.
@@ -37,7 +39,9 @@ impl MockBroker {
     /// # Errors
     /// Where there is no such broker.
     pub fn take_down(&self, broker: i32) -> Result<(), KafkaError> {
-        self.0.broker_down(broker).map_err(|error| KafkaError::new("cannot take the broker down", error))
+        self.0
+            .broker_down(broker)
+            .map_err(|error| KafkaError::new("cannot take the broker down", error))
     }
 
     /// Puts a broker back.
@@ -45,6 +49,8 @@ impl MockBroker {
     /// # Errors
     /// Where there is no such broker.
     pub fn bring_up(&self, broker: i32) -> Result<(), KafkaError> {
-        self.0.broker_up(broker).map_err(|error| KafkaError::new("cannot bring the broker up", error))
+        self.0
+            .broker_up(broker)
+            .map_err(|error| KafkaError::new("cannot bring the broker up", error))
     }
 }

@@ -105,9 +105,15 @@ impl Producer {
             .set("acks", "all")
             .set("linger.ms", settings.linger.as_millis().to_string())
             .set("compression.type", settings.compression.name())
-            .set("message.timeout.ms", settings.delivery_timeout.as_millis().to_string())
+            .set(
+                "message.timeout.ms",
+                settings.delivery_timeout.as_millis().to_string(),
+            )
             .set("queue.buffering.max.messages", settings.in_flight.to_string());
-        let context = Reports { reports, trouble: Trouble::default() };
+        let context = Reports {
+            reports,
+            trouble: Trouble::default(),
+        };
         let producer = config.create_with_context(context);
         let producer = producer.map_err(|error| KafkaError::new("cannot make a Kafka producer", error))?;
         Ok((Self(producer), receiver))
@@ -146,7 +152,10 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
-        let result = result.as_ref().map(|_message| ()).map_err(|(error, _message)| delivery_error(error));
+        let result = result
+            .as_ref()
+            .map(|_message| ())
+            .map_err(|(error, _message)| delivery_error(error));
         // The channel has room for every record that may be unreported. If nobody listens any more, nobody cares.
         drop(self.reports.blocking_send(Delivery { tag, result }));
     }

@@ -77,14 +77,20 @@ impl Record {
             timestamp_ms: message.timestamp().to_millis(),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
-            headers: message.headers().map(|headers| headers.iter().map(header).collect()).unwrap_or_default(),
+            headers: message
+                .headers()
+                .map(|headers| headers.iter().map(header).collect())
+                .unwrap_or_default(),
         }
     }
 
     /// The bytes that it keeps in memory, near enough for a bound.
     pub fn bytes(&self) -> usize {
         let length = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
-        let headers = self.headers.iter().map(|header| header.name.len() + length(&header.value));
+        let headers = self
+            .headers
+            .iter()
+            .map(|header| header.name.len() + length(&header.value));
         size_of::<Self>() + length(&self.key) + length(&self.value) + headers.sum::<usize>()
     }
 }
@@ -109,7 +115,10 @@ impl Outgoing {
         }
         let start = OwnedHeaders::new_with_capacity(self.headers.len());
         Some(self.headers.iter().fold(start, |headers, header| {
-            headers.insert(rdkafka::message::Header { key: &header.name, value: header.value.as_deref() })
+            headers.insert(rdkafka::message::Header {
+                key: &header.name,
+                value: header.value.as_deref(),
+            })
         }))
     }
 }

@@ -29,8 +29,9 @@ impl AdminPort {
     /// Takes the port.
     pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address);
-        let listener =
-            listener.await.with_context(|| format!("admin.address: cannot listen on {address}"))?;
+        let listener = listener
+            .await
+            .with_context(|| format!("admin.address: cannot listen on {address}"))?;
         tracing::info!(address = %listener.local_addr()?, "admin port open");
         Ok(Self(listener))
     }
@@ -42,7 +43,10 @@ impl AdminPort {
             .route("/healthz", get(live))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
-            .route("/version", get(|State(told): State<Told>| async move { told.version }))
+            .route(
+                "/version",
+                get(|State(told): State<Told>| async move { told.version }),
+            )
             .with_state(told);
         axum::serve(self.0, router).await.context("the admin port failed")
     }
@@ -62,7 +66,11 @@ async fn ready(State(told): State<Told>, RawQuery(query): RawQuery) -> Response 
         false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
     };
     let verbose = query.is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
-    let details = if verbose { told.readiness.describe() } else { String::new() };
+    let details = if verbose {
+        told.readiness.describe()
+    } else {
+        String::new()
+    };
     (status, format!("{details}{answer}")).into_response()
 }
 

@@ -97,10 +97,16 @@ pub fn load<Raw: DeserializeOwned>(
     let at = |error: &toml::de::Error| mistake_in_file(file, &text, error);
     let mut table: toml::Table = toml::from_str(&text).map_err(|error| at(&error))?;
     let mut raw: Raw = toml::from_str(&text).map_err(|error| at(&error))?;
-    let mut settings: Vec<_> = variables.into_iter().filter(|(name, _)| is_setting(name, prefix)).collect();
+    let mut settings: Vec<_> = variables
+        .into_iter()
+        .filter(|(name, _)| is_setting(name, prefix))
+        .collect();
     settings.sort();
     for (name, value) in settings {
-        let path: Vec<String> = name[prefix.len()..].split(SEPARATOR).map(str::to_lowercase).collect();
+        let path: Vec<String> = name[prefix.len()..]
+            .split(SEPARATOR)
+            .map(str::to_lowercase)
+            .collect();
         (table, raw) = with_variable(&table, &path, &value).map_err(|what| {
             let place = format!("environment variable {name}");
             ConfigError::Mistaken { place, what }
@@ -110,11 +116,15 @@ pub fn load<Raw: DeserializeOwned>(
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn is_setting(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix).is_some_and(|rest| rest.contains(SEPARATOR))
+    name.strip_prefix(prefix)
+        .is_some_and(|rest| rest.contains(SEPARATOR))
 }
 
 /// `table` with the value set: as text where text is wanted, else as TOML (`8080`, `true`, `["a"]`).
@@ -132,29 +142,40 @@ fn with_variable<Raw: DeserializeOwned>(
     let as_text = set_to(toml::Value::String(value.to_owned()));
     let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"));
     match (as_text, parsed) {
-        (Err(_), Ok(mut parsed)) if parsed.len() == 1 => {
-            parsed.remove("value").map_or_else(|| Err("has no value".to_owned()), set_to)
-        }
+        (Err(_), Ok(mut parsed)) if parsed.len() == 1 => parsed
+            .remove("value")
+            .map_or_else(|| Err("has no value".to_owned()), set_to),
         (as_text, _) => as_text,
     }
 }
 
 fn set(table: &mut toml::Table, path: &[String], value: toml::Value) -> Result<(), String> {
-    let [first, rest @ ..] = path else { return Err("names no key".to_owned()) };
+    let [first, rest @ ..] = path else {
+        return Err("names no key".to_owned());
+    };
     if rest.is_empty() {
         table.insert(first.clone(), value);
         return Ok(());
     }
-    let inner = table.entry(first.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-    let inner = inner.as_table_mut().ok_or_else(|| format!("{first} is not a table"))?;
+    let inner = table
+        .entry(first.clone())
+        .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    let inner = inner
+        .as_table_mut()
+        .ok_or_else(|| format!("{first} is not a table"))?;
     set(inner, rest, value)
 }
 
 fn mistake_in_file(file: Option<&Path>, text: &str, error: &toml::de::Error) -> ConfigError {
-    let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    let line = error
+        .span()
+        .map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let file = file.map_or_else(|| "configuration".to_owned(), |file| file.display().to_string());
     let place = line.map_or_else(|| file.clone(), |line| format!("{file}:{line}"));
-    ConfigError::Mistaken { place, what: with_nearest(error.message()) }
+    ConfigError::Mistaken {
+        place,
+        what: with_nearest(error.message()),
+    }
 }
 
 /// serde's message about an unknown field, shortened to the nearest of the fields that it lists.
@@ -196,15 +217,24 @@ mod tests {
     fn loaded(text: &str, variables: &[(&str, &str)]) -> Result<Raw, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let told = |error: ConfigError| error.to_string().replace(&file.path().display().to_string(), "FILE");
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let told = |error: ConfigError| {
+            error
+                .to_string()
+                .replace(&file.path().display().to_string(), "FILE")
+        };
         load(Some(file.path()), "WORKER_", variables).map_err(told)
     }
 
     #[test]
     fn an_unknown_key_is_told_with_its_line_and_the_nearest_key() {
         let mistaken = loaded("[kafka]\nbotstrap_servers = \"a:1\"\n", &[]).unwrap_err();
-        assert_eq!(mistaken, "FILE:2: unknown key `botstrap_servers`; did you mean `bootstrap_servers`?");
+        assert_eq!(
+            mistaken,
+            "FILE:2: unknown key `botstrap_servers`; did you mean `bootstrap_servers`?"
+        );
         let unlike = loaded("[zookeeper]\n", &[]).unwrap_err();
         assert_eq!(unlike, "FILE:1: unknown key `zookeeper`, expected `kafka`");
     }
@@ -228,7 +258,16 @@ mod tests {
             ],
         );
         let topics = vec!["x".to_owned(), "y".to_owned()];
-        assert_eq!(raw, Ok(Raw { kafka: Kafka { bootstrap_servers: "9092".into(), retries: 7, topics } }));
+        assert_eq!(
+            raw,
+            Ok(Raw {
+                kafka: Kafka {
+                    bootstrap_servers: "9092".into(),
+                    retries: 7,
+                    topics
+                }
+            })
+        );
     }
 
     #[test]
@@ -245,6 +284,9 @@ mod tests {
         let mut problems = Problems::new();
         problems.add("a.b", "is empty");
         problems.add("c", format!("is {}", 7));
-        assert_eq!(problems.into_result(()).unwrap_err().to_string(), "a.b: is empty\nc: is 7");
+        assert_eq!(
+            problems.into_result(()).unwrap_err().to_string(),
+            "a.b: is empty\nc: is 7"
+        );
     }
 }

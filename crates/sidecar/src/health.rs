@@ -17,7 +17,10 @@ pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Option<String>>>>);
 impl Readiness {
     /// A condition of this name, not met until it says so.
     pub fn condition(&self, name: &'static str) -> Condition {
-        let condition = Condition { name, readiness: self.clone() };
+        let condition = Condition {
+            name,
+            readiness: self.clone(),
+        };
         self.lock().insert(name, Some("starting".to_owned()));
         condition
     }

@@ -17,7 +17,10 @@ pub struct RawLog {
 
 impl Default for RawLog {
     fn default() -> Self {
-        Self { filter: "info".to_owned(), format: LogFormat::Auto }
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Auto,
+        }
     }
 }
 
@@ -37,13 +40,20 @@ pub enum LogFormat {
 pub(crate) fn start(log: &RawLog) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|error| anyhow::anyhow!("log.filter: {error}"))?;
     let terminal = stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(terminal);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(terminal);
     let json = match log.format {
         LogFormat::Auto => !terminal,
         LogFormat::Json => true,
         LogFormat::Pretty => false,
     };
     // It fails only where a subscriber is set already, and that one then serves.
-    drop(if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() });
+    drop(if json {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.try_init()
+    });
     Ok(())
 }

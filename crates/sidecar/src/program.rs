@@ -43,7 +43,11 @@ pub trait Program: Sized + Send + 'static {
     /// What the frame has to know of a configuration.
     fn frame(config: &Self::Config) -> FrameSettings;
     /// The program's work: ends by itself, or when [`Frame::stop`] is cancelled.
-    fn run(config: Self::Config, frame: Frame, mode: RunMode) -> impl Future<Output = anyhow::Result<()>> + Send;
+    fn run(
+        config: Self::Config,
+        frame: Frame,
+        mode: RunMode,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send;
     /// Tries each peer that the configuration names.
     fn connect(config: Self::Config) -> impl Future<Output = Vec<Peer>> + Send;
     /// Does what a verb of its own asks; needs no configuration.
@@ -86,7 +90,10 @@ pub struct RawAdmin {
 
 impl Default for RawAdmin {
     fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 9464)), grace_period: Duration::from_secs(30) }
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 9464)),
+            grace_period: Duration::from_secs(30),
+        }
     }
 }
 
@@ -120,7 +127,11 @@ pub fn start<P: Program>() -> ExitCode {
     let (code, message) = match run::<P>() {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Usage(error)) if !error.use_stderr() => {
-            return if error.print().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            return if error.print().is_ok() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            };
         }
         Err(Failure::Usage(error)) => (USAGE, error.render().to_string()),
         Err(Failure::Config(error)) => (USAGE, format!("{:#}\n", anyhow::Error::from(error))),
@@ -132,7 +143,10 @@ pub fn start<P: Program>() -> ExitCode {
 }
 
 fn run<P: Program>() -> Result<(), Failure> {
-    let command = Arguments::<P::Verb>::command().name(P::NAME).version(P::VERSION).about(P::ABOUT);
+    let command = Arguments::<P::Verb>::command()
+        .name(P::NAME)
+        .version(P::VERSION)
+        .about(P::ABOUT);
     let matches = command.clone().try_get_matches().map_err(Failure::Usage)?;
     let arguments = Arguments::<P::Verb>::from_arg_matches(&matches).map_err(Failure::Usage)?;
     let raw = || -> Result<P::Raw, Failure> {
@@ -142,7 +156,12 @@ fn run<P: Program>() -> Result<(), Failure> {
     let checked = || P::Config::try_from(raw()?).map_err(|problems| Failure::Config(problems.into()));
     match arguments.verb {
         None => work::<P>(checked()?, RunMode { once: arguments.once }),
-        Some(Verb::Run { once }) => work::<P>(checked()?, RunMode { once: once || arguments.once }),
+        Some(Verb::Run { once }) => work::<P>(
+            checked()?,
+            RunMode {
+                once: once || arguments.once,
+            },
+        ),
         Some(Verb::Check { connect: false }) => {
             checked()?;
             print("the configuration is valid\n")
@@ -163,7 +182,9 @@ fn run<P: Program>() -> Result<(), Failure> {
 
 fn print(text: &str) -> Result<(), Failure> {
     let written = std::io::stdout().write_all(text.as_bytes());
-    written.context("cannot write to standard output").map_err(Failure::Work)
+    written
+        .context("cannot write to standard output")
+        .map_err(Failure::Work)
 }
 
 fn work<P: Program>(config: P::Config, mode: RunMode) -> Result<(), Failure> {
@@ -176,7 +197,9 @@ fn block_on<T>(
 ) -> Result<T, Failure> {
     logs::start(&settings.log).map_err(Failure::Work)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.context("cannot start the runtime").map_err(Failure::Work)?;
+    let runtime = runtime
+        .context("cannot start the runtime")
+        .map_err(Failure::Work)?;
     let result = runtime.block_on(future);
     runtime.shutdown_timeout(EXIT_PATIENCE);
     result.map_err(Failure::Work)
@@ -199,7 +222,12 @@ async fn serve<P: Program>(config: P::Config, mode: RunMode) -> anyhow::Result<(
     };
     let admin = AdminPort::bind(settings.admin.address).await?.serve(told);
     let stop = frame.stop.clone();
-    let work = until_stopped(P::run(config, frame, mode), stop, signals, settings.admin.grace_period);
+    let work = until_stopped(
+        P::run(config, frame, mode),
+        stop,
+        signals,
+        settings.admin.grace_period,
+    );
     // The admin port answers until the work is done and is then dropped: a slow scrape does not hold up the exit.
     tokio::select! {
         result = work => result,
@@ -210,11 +238,14 @@ async fn serve<P: Program>(config: P::Config, mode: RunMode) -> anyhow::Result<(
 fn registry<P: Program>() -> anyhow::Result<Registry> {
     let registry = Registry::new();
     let name = format!("{}_build_info", P::NAME.replace('-', "_"));
-    let version = IntGauge::with_opts(Opts::new(name, "The running version").const_label("version", P::VERSION))?;
+    let version =
+        IntGauge::with_opts(Opts::new(name, "The running version").const_label("version", P::VERSION))?;
     version.set(1);
     registry.register(Box::new(version))?;
     #[cfg(target_os = "linux")]
-    registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+    registry.register(Box::new(
+        prometheus::process_collector::ProcessCollector::for_self(),
+    ))?;
     Ok(registry)
 }
 
@@ -231,7 +262,10 @@ fn try_peers<P: Program>(config: P::Config) -> Result<(), Failure> {
         print(&line)?;
     }
     if failed > 0 {
-        return Err(Failure::Work(anyhow::anyhow!("{failed} of {} checks failed", peers.len())));
+        return Err(Failure::Work(anyhow::anyhow!(
+            "{failed} of {} checks failed",
+            peers.len()
+        )));
     }
     Ok(())
 }

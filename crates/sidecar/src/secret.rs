@@ -79,7 +79,10 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "hunter2\n").unwrap();
         let text = format!("password = {{ file = {:?} }}", file.path());
-        assert_eq!(toml::from_str::<Holder>(&text).unwrap().password.expose(), "hunter2");
+        assert_eq!(
+            toml::from_str::<Holder>(&text).unwrap().password.expose(),
+            "hunter2"
+        );
         let missing = toml::from_str::<Holder>("password = { file = \"/nowhere\" }").unwrap_err();
         assert!(missing.message().contains("/nowhere"), "{missing}");
     }

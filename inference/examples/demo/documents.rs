@@ -33,7 +33,13 @@ pub(crate) struct Named {
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<Document>> {
     let content = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let parse = |(number, line): (usize, &str)| {
-        serde_json::from_str(line).with_context(|| format!("{}:{} is no document", path.display(), number + 1))
+        serde_json::from_str(line)
+            .with_context(|| format!("{}:{} is no document", path.display(), number + 1))
     };
-    content.lines().enumerate().filter(|(_, line)| !line.is_empty()).map(parse).collect()
+    content
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.is_empty())
+        .map(parse)
+        .collect()
 }

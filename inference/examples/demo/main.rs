@@ -17,8 +17,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use kafka_io::{
-    Cluster, Compression, Connection, Consumer, Event, MockBroker, Outgoing, Producer, ProducerSettings, RawKafka, Start,
-    StartWithout, Topic,
+    Cluster, Compression, Connection, Consumer, Event, MockBroker, Outgoing, Producer, ProducerSettings,
+    RawKafka, Start, StartWithout, Topic,
 };
 use sidecar::Problems;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -58,7 +58,8 @@ async fn main() -> anyhow::Result<()> {
     let documents = documents::read(&arguments.documents)?;
     let mut demo = Demo::start(&arguments).await?;
     demo.show_two(&documents).await?;
-    demo.stream(&documents, arguments.rate, Duration::from_secs(arguments.seconds)).await?;
+    demo.stream(&documents, arguments.rate, Duration::from_secs(arguments.seconds))
+        .await?;
     demo.finish().await
 }
 
@@ -89,20 +90,37 @@ impl Demo {
                 (Some(broker), servers, String::new())
             }
         };
-        let raw = RawKafka { bootstrap_servers: servers.clone(), ..RawKafka::default() };
+        let raw = RawKafka {
+            bootstrap_servers: servers.clone(),
+            ..RawKafka::default()
+        };
         let connection = Connection::check(raw, &mut Problems::new()).context("HOST:PORT is empty")?;
-        let [input, output] = ["input", "output"].map(|topic| Topic::from(format!("ner-{topic}{suffix}").as_str()));
+        let [input, output] =
+            ["input", "output"].map(|topic| Topic::from(format!("ner-{topic}{suffix}").as_str()));
         for topic in [&input, &output] {
             match &broker {
                 Some(broker) => broker.create_topic(topic.as_str(), PARTITIONS)?,
                 None => Cluster::new(&connection)?.create_topic(topic, PARTITIONS).await?,
             }
         }
-        let kind = if broker.is_some() { "librdkafka's mock cluster" } else { "your broker" };
-        say(&format!("Kafka        {servers} ({kind}); topics {input} and {output}, {PARTITIONS} partitions each"))?;
+        let kind = if broker.is_some() {
+            "librdkafka's mock cluster"
+        } else {
+            "your broker"
+        };
+        say(&format!(
+            "Kafka        {servers} ({kind}); topics {input} and {output}, {PARTITIONS} partitions each"
+        ))?;
         let worker = Worker::start(&arguments.inference, &arguments.model, &servers, &input, &output).await?;
-        say(&format!("inference    process {}, ready; metrics at {}", worker.id(), worker.url("/metrics")))?;
-        say(&format!("checkpoint   {} (Spark's format)\n", worker.checkpoint().display()))?;
+        say(&format!(
+            "inference    process {}, ready; metrics at {}",
+            worker.id(),
+            worker.url("/metrics")
+        ))?;
+        say(&format!(
+            "checkpoint   {} (Spark's format)\n",
+            worker.checkpoint().display()
+        ))?;
         let settings = ProducerSettings {
             linger: Duration::ZERO,
             compression: Compression::Lz4,
@@ -111,7 +129,9 @@ impl Demo {
         };
         let (producer, deliveries) = Producer::new(&connection, settings)?;
         let start = Start::Without(StartWithout::Earliest);
-        let starts: Vec<_> = (0..PARTITIONS).map(|partition| (kafka_io::Partition(partition), start)).collect();
+        let starts: Vec<_> = (0..PARTITIONS)
+            .map(|partition| (kafka_io::Partition(partition), start))
+            .collect();
         let (consumer, events) = Consumer::assigned(&connection, &output, &starts)?;
         Ok(Self {
             worker,
@@ -133,18 +153,36 @@ impl Demo {
     async fn show_two(&mut self, documents: &[Document]) -> anyhow::Result<()> {
         for document in documents.iter().take(2) {
             self.send(document)?;
-            let (answer, latency) = timeout(PATIENCE, self.next_answer()).await.context("no answer came")??;
-            say(&format!("in   {}…", document.text.chars().take(100).collect::<String>()))?;
-            let found: Vec<String> = answer.ner.iter().map(|named| format!("{} {}", named.entity, named.category)).collect();
-            say(&format!("out  {}  [{:.1} ms]\n", found.join(", "), latency.as_secs_f64() * 1e3))?;
+            let (answer, latency) = timeout(PATIENCE, self.next_answer())
+                .await
+                .context("no answer came")??;
+            say(&format!(
+                "in   {}…",
+                document.text.chars().take(100).collect::<String>()
+            ))?;
+            let found: Vec<String> = answer
+                .ner
+                .iter()
+                .map(|named| format!("{} {}", named.entity, named.category))
+                .collect();
+            say(&format!(
+                "out  {}  [{:.1} ms]\n",
+                found.join(", "),
+                latency.as_secs_f64() * 1e3
+            ))?;
         }
         Ok(())
     }
 
     /// Sends documents at a rate, and prints every second what came back.
     async fn stream(&mut self, documents: &[Document], rate: u32, duration: Duration) -> anyhow::Result<()> {
-        say(&format!("{rate} documents per second for {} seconds:", duration.as_secs()))?;
-        say("   time  documents in   answers out   answers/s   entities   p50 ms   p99 ms   checkpoint batch")?;
+        say(&format!(
+            "{rate} documents per second for {} seconds:",
+            duration.as_secs()
+        ))?;
+        say(
+            "   time  documents in   answers out   answers/s   entities   p50 ms   p99 ms   checkpoint batch",
+        )?;
         let mut documents = documents.iter().cycle();
         let (began, mut second, mut before) = (Instant::now(), 1, self.answered);
         let mut next = interval(Duration::from_secs(1) / rate.max(1));
@@ -166,9 +204,9 @@ impl Demo {
         }
         let deadline = Instant::now() + PATIENCE;
         while self.answered < self.count {
-            tokio::time::timeout_at(deadline, self.next_answer()).await.with_context(|| {
-                format!("{} answers are missing", self.count - self.answered)
-            })??;
+            tokio::time::timeout_at(deadline, self.next_answer())
+                .await
+                .with_context(|| format!("{} answers are missing", self.count - self.answered))??;
         }
         Ok(())
     }
@@ -176,9 +214,20 @@ impl Demo {
     fn send(&mut self, document: &Document) -> anyhow::Result<()> {
         while self.deliveries.try_recv().is_ok() {}
         let uuid = format!("{}-{}", document.uuid, self.count);
-        let value = Some(serde_json::to_vec(&Document { uuid: uuid.clone(), ..document.clone() })?);
+        let value = Some(serde_json::to_vec(&Document {
+            uuid: uuid.clone(),
+            ..document.clone()
+        })?);
         let key = Some(uuid.clone().into_bytes());
-        self.producer.send(self.count, &Outgoing { topic: self.input.clone(), key, value, headers: Vec::new() })?;
+        self.producer.send(
+            self.count,
+            &Outgoing {
+                topic: self.input.clone(),
+                key,
+                value,
+                headers: Vec::new(),
+            },
+        )?;
         self.sent.insert(uuid, Instant::now());
         self.count += 1;
         Ok(())
@@ -192,7 +241,9 @@ impl Demo {
                     if let Some(error) = &answer.error_message {
                         bail!("a document was answered with an error: {error}");
                     }
-                    let Some(sent) = self.sent.remove(&answer.uuid) else { continue };
+                    let Some(sent) = self.sent.remove(&answer.uuid) else {
+                        continue;
+                    };
                     self.answered += 1;
                     self.entities += answer.ner.len();
                     self.latencies.push(sent.elapsed());
@@ -208,7 +259,9 @@ impl Demo {
         self.latencies.sort_unstable();
         let at = |share: usize| {
             let place = self.latencies.len() * share / 100;
-            self.latencies.get(place).map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
+            self.latencies
+                .get(place)
+                .map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
         };
         let row = format!(
             "{second:>6}s  {:>12}  {:>12}  {rate:>10}  {:>9}  {:>7.1}  {:>7.1}   {:>16}",
@@ -217,7 +270,9 @@ impl Demo {
             self.entities,
             at(50),
             at(99),
-            self.worker.newest_batch().map_or("-".to_owned(), |batch| batch.to_string()),
+            self.worker
+                .newest_batch()
+                .map_or("-".to_owned(), |batch| batch.to_string()),
         );
         self.latencies.clear();
         say(&row)
@@ -226,8 +281,13 @@ impl Demo {
     /// Ends the worker and says what was done.
     async fn finish(self) -> anyhow::Result<()> {
         let (checkpoint, processed) = self.worker.stop().await?;
-        say(&format!("\n{} documents went in, {} answers with {} entities came out.", self.count, self.answered, self.entities))?;
-        say(&format!("The worker ended by SIGTERM with exit code 0; its checkpoint stood at batch {checkpoint}, {processed} records."))?;
+        say(&format!(
+            "\n{} documents went in, {} answers with {} entities came out.",
+            self.count, self.answered, self.entities
+        ))?;
+        say(&format!(
+            "The worker ended by SIGTERM with exit code 0; its checkpoint stood at batch {checkpoint}, {processed} records."
+        ))?;
         if processed != i64::try_from(self.count)? || self.answered != self.count {
             bail!("that should have been {} records", self.count);
         }

@@ -43,7 +43,12 @@ impl Worker {
         let file = folder.path().join("inference.toml");
         std::fs::write(&file, config)?;
         let log = std::fs::File::create(folder.path().join("log"))?;
-        let child = Command::new(program).arg("--config").arg(&file).stdin(Stdio::null()).stderr(log).spawn();
+        let child = Command::new(program)
+            .arg("--config")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn();
         let child = child.with_context(|| format!("cannot start {}", program.display()))?;
         let mut worker = Self { child, admin, folder };
         let deadline = Instant::now() + PATIENCE;
@@ -71,18 +76,27 @@ impl Worker {
     /// The batch that was committed last.
     pub(crate) fn newest_batch(&self) -> Option<i64> {
         let entries = std::fs::read_dir(self.checkpoint().join("commits")).ok()?;
-        let names: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
-        batch_ids(names.iter().map(String::as_str)).last().map(|batch| batch.0)
+        let names: Vec<String> = entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        batch_ids(names.iter().map(String::as_str))
+            .last()
+            .map(|batch| batch.0)
     }
 
     /// Asks the program to end; gives the last batch, and how many records its checkpoint has processed.
     pub(crate) async fn stop(mut self) -> anyhow::Result<(i64, i64)> {
-        Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().context("cannot send SIGTERM")?;
+        Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .context("cannot send SIGTERM")?;
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             match self.child.try_wait()? {
                 Some(status) => break status,
-                None if Instant::now() > deadline => bail!("the program did not end; it says:\n{}", self.log()),
+                None if Instant::now() > deadline => {
+                    bail!("the program did not end; it says:\n{}", self.log())
+                }
                 None => sleep(LOOK).await,
             }
         };
@@ -91,7 +105,11 @@ impl Worker {
         }
         let batch = self.newest_batch().context("no batch was committed")?;
         let plan = std::fs::read(self.checkpoint().join(format!("offsets/{batch}")))?;
-        let processed = OffsetLog::parse(&plan)?.offsets.iter().map(|(_, _, position)| position).sum();
+        let processed = OffsetLog::parse(&plan)?
+            .offsets
+            .iter()
+            .map(|(_, _, position)| position)
+            .sum();
         Ok((batch, processed))
     }
 

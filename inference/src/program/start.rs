@@ -23,7 +23,12 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Starts the worker and lets it run.
 pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::Result<()> {
-    let Frame { stop, readiness, heartbeat, registry } = frame;
+    let Frame {
+        stop,
+        readiness,
+        heartbeat,
+        registry,
+    } = frame;
     let metrics = Metrics::register(&registry)?;
     let [kafka, topics, model, progress] =
         ["kafka", "topics", "model", "progress"].map(|name| readiness.condition(name));
@@ -34,28 +39,53 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
     model.met();
 
     let cluster = Cluster::new(&config.connection)?;
-    let waited = stop.run_until_cancelled(wait_for_topics(&cluster, &config, &kafka, &topics)).await;
+    let waited = stop
+        .run_until_cancelled(wait_for_topics(&cluster, &config, &kafka, &topics))
+        .await;
     let Some(partitions) = waited else { return Ok(()) };
 
     let mut ledger = Ledger::new(config.raw.output.ordering);
     let (progress_kept, source, events) = match config.raw.progress.kind {
         ProgressKind::Checkpoint => assigned(&config, &cluster, &partitions, &mut ledger, &metrics).await?,
         ProgressKind::Group => {
-            let (source, events) = Consumer::subscribed(&config.connection, &config.topics.input, &config.membership)?;
-            (Progress::group(config.raw.progress.commit_interval), source, events)
+            let (source, events) =
+                Consumer::subscribed(&config.connection, &config.topics.input, &config.membership)?;
+            (
+                Progress::group(config.raw.progress.commit_interval),
+                source,
+                events,
+            )
         }
     };
     let (sink, deliveries) = Producer::new(&config.connection, producer_settings(&config))?;
     let (new_partitions, watch) = watch(&config, cluster, partitions, &stop);
     let keeper = Keeper::new(progress_kept, progress, metrics.clone());
-    let parts = Parts { source, events, sink, deliveries, sessions, answers, ledger, keeper, new_partitions };
+    let parts = Parts {
+        source,
+        events,
+        sink,
+        deliveries,
+        sessions,
+        answers,
+        ledger,
+        keeper,
+        new_partitions,
+    };
     let settings = Settings {
         topics: config.topics.clone(),
         fields: config.raw.message.clone(),
         engine: config.raw.engine.clone(),
         once: mode.once,
     };
-    let worker = Worker::new(parts, settings, Told { metrics, heartbeat, kafka });
+    let worker = Worker::new(
+        parts,
+        settings,
+        Told {
+            metrics,
+            heartbeat,
+            kafka,
+        },
+    );
     tokio::select! {
         result = worker.run(stop) => result,
         never = watch => never,
@@ -66,7 +96,10 @@ async fn sessions(
     config: &Config,
 ) -> anyhow::Result<(Sessions, Receiver<crate::sessions::Answered>, Manifest)> {
     let runtime = Runtime::load(config.raw.model.onnx_runtime.as_deref())?;
-    let (folder, bytes) = (config.raw.model.folder.clone(), config.raw.model.cache_bytes.get());
+    let (folder, bytes) = (
+        config.raw.model.folder.clone(),
+        config.raw.model.cache_bytes.get(),
+    );
     let (told, mut manifests) = mpsc::channel(config.raw.engine.threads.get());
     let load = move || {
         let pipeline = Pipeline::load(&runtime, &folder, bytes)
@@ -114,7 +147,10 @@ async fn all_topics(cluster: &Cluster, config: &Config) -> anyhow::Result<Vec<Pa
         partitions(cluster, topic).await?;
     }
     let input = partitions(cluster, &config.topics.input).await?;
-    Ok(input.into_iter().filter(|partition| config.shard.has(*partition)).collect())
+    Ok(input
+        .into_iter()
+        .filter(|partition| config.shard.has(*partition))
+        .collect())
 }
 
 /// The partitions of a topic that must exist.
@@ -138,12 +174,18 @@ pub(super) async fn checkpoint(config: &Config) -> anyhow::Result<(CheckpointWri
 /// A checkpoint must be of this topic and shard: with another's, a batch could never be finished.
 fn check_owner(config: &Config, resume: &Resume) -> anyhow::Result<()> {
     let (input, shard) = (config.topics.input.as_str(), config.shard);
-    for (topic, partition, _) in resume.processed.iter().chain(resume.planned.iter().flat_map(TopicOffsets::iter)) {
+    for (topic, partition, _) in resume
+        .processed
+        .iter()
+        .chain(resume.planned.iter().flat_map(TopicOffsets::iter))
+    {
         if topic != input {
             bail!("is of the topic {topic}, not {input}; give each input topic a checkpoint of its own");
         }
         if !shard.has(Partition(partition)) {
-            bail!("has partition {partition}, which is not of input.shard; give each shard a checkpoint of its own");
+            bail!(
+                "has partition {partition}, which is not of input.shard; give each shard a checkpoint of its own"
+            );
         }
     }
     Ok(())
@@ -167,13 +209,20 @@ async fn assigned(
     let again = planned.map_or(0, |ends| rows_between(&resume.processed, ends));
     tracing::info!(batch = writer.batch().0, again, "checkpoint taken up");
     metrics.replayed.inc_by(again);
-    let progress =
-        Progress::checkpoint(writer, topic.clone(), config.raw.progress.max_batch_rows.get(), resume.planned);
+    let progress = Progress::checkpoint(
+        writer,
+        topic.clone(),
+        config.raw.progress.max_batch_rows.get(),
+        resume.planned,
+    );
     let mut starts = Vec::new();
     for partition in partitions {
         let position = resume.processed.get(topic.as_str(), partition.0);
         ledger.open(*partition, position, progress.first_limit());
-        starts.push((*partition, position.map_or(Start::Without(StartWithout::Earliest), Start::At)));
+        starts.push((
+            *partition,
+            position.map_or(Start::Without(StartWithout::Earliest), Start::At),
+        ));
     }
     metrics.partitions.set(partitions.len().cast_signed() as i64);
     let (source, events) = Consumer::assigned(&config.connection, topic, &starts)?;
@@ -198,7 +247,9 @@ async fn first_positions(
 }
 
 fn rows_between(from: &TopicOffsets, to: &TopicOffsets) -> u64 {
-    let rows = to.iter().map(|(topic, partition, end)| end - from.get(topic, partition).unwrap_or(end));
+    let rows = to
+        .iter()
+        .map(|(topic, partition, end)| end - from.get(topic, partition).unwrap_or(end));
     rows.map(|rows| u64::try_from(rows).unwrap_or_default()).sum()
 }
 
@@ -208,23 +259,34 @@ fn watch(
     cluster: Cluster,
     known: Vec<Partition>,
     stop: &CancellationToken,
-) -> (Receiver<Vec<Partition>>, impl Future<Output = anyhow::Result<()>> + use<>) {
+) -> (
+    Receiver<Vec<Partition>>,
+    impl Future<Output = anyhow::Result<()>> + use<>,
+) {
     let (sender, receiver) = mpsc::channel(1);
     let (config, stop) = (config.clone(), stop.clone());
     let watching = async move {
         if config.raw.progress.kind == ProgressKind::Checkpoint {
-            stop.run_until_cancelled(look(&config, &cluster, known, &sender)).await;
+            stop.run_until_cancelled(look(&config, &cluster, known, &sender))
+                .await;
         }
         std::future::pending().await
     };
     (receiver, watching)
 }
 
-async fn look(config: &Config, cluster: &Cluster, mut known: Vec<Partition>, sender: &Sender<Vec<Partition>>) {
+async fn look(
+    config: &Config,
+    cluster: &Cluster,
+    mut known: Vec<Partition>,
+    sender: &Sender<Vec<Partition>>,
+) {
     loop {
         sleep(config.raw.input.metadata_interval).await;
         // An outage is told by the consumer.
-        let Ok(found) = cluster.partitions(&config.topics.input).await else { continue };
+        let Ok(found) = cluster.partitions(&config.topics.input).await else {
+            continue;
+        };
         let is_new = |partition: &Partition| config.shard.has(*partition) && !known.contains(partition);
         let new: Vec<Partition> = found.into_iter().filter(is_new).collect();
         if !new.is_empty() {

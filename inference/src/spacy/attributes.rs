@@ -43,7 +43,9 @@ impl Attributes {
     /// The attributes of a token with this text; `norm` is what a tokenizer exception sets, if one made the token.
     pub(super) fn of(text: &str, norm: Option<&str>, norms: &LexemeNorms) -> Self {
         Self {
-            norm: norm.filter(|norm| !norm.is_empty()).map_or_else(|| norm_id(text, norms), string_id),
+            norm: norm
+                .filter(|norm| !norm.is_empty())
+                .map_or_else(|| norm_id(text, norms), string_id),
             prefix: string_id(first_characters(text, 1)),
             suffix: string_id(last_characters(text, SUFFIX_CHARACTERS)),
             shape: string_id(&shape(text)),
@@ -57,7 +59,10 @@ pub(super) fn string_id(text: &str) -> u64 {
     if text.is_empty() {
         return 0;
     }
-    SYMBOLS.get(text).copied().unwrap_or_else(|| murmur64a(text.as_bytes()))
+    SYMBOLS
+        .get(text)
+        .copied()
+        .unwrap_or_else(|| murmur64a(text.as_bytes()))
 }
 
 /// The model's table comes before the norms of all languages, and lower case is the last resort.
@@ -72,11 +77,16 @@ fn norm_id(text: &str, norms: &LexemeNorms) -> u64 {
 }
 
 fn first_characters(text: &str, count: usize) -> &str {
-    text.char_indices().nth(count).map_or(text, |(end, _)| &text[..end])
+    text.char_indices()
+        .nth(count)
+        .map_or(text, |(end, _)| &text[..end])
 }
 
 fn last_characters(text: &str, count: usize) -> &str {
-    text.char_indices().rev().nth(count - 1).map_or(text, |(start, _)| &text[start..])
+    text.char_indices()
+        .rev()
+        .nth(count - 1)
+        .map_or(text, |(start, _)| &text[start..])
 }
 
 fn shape(text: &str) -> String {
@@ -123,7 +133,10 @@ mod tests {
 
     #[test]
     fn symbols_have_their_number_and_other_strings_a_hash() {
-        assert_eq!([string_id(""), string_id("X"), string_id("_"), string_id("det")], [0, 101, 456, 415]);
+        assert_eq!(
+            [string_id(""), string_id("X"), string_id("_"), string_id("det")],
+            [0, 101, 456, 415]
+        );
         assert_eq!(string_id("apple"), 8_566_208_034_543_834_098);
     }
 
@@ -133,14 +146,21 @@ mod tests {
         let norm = |text, exception| Attributes::of(text, exception, &norms).norm;
         assert_eq!(norm("colour", Some("hue")), string_id("hue"));
         assert_eq!(norm("colour", None), string_id("color"));
-        assert_eq!(norm("Colour", None), string_id("colour"), "the table is case-sensitive");
+        assert_eq!(
+            norm("Colour", None),
+            string_id("colour"),
+            "the table is case-sensitive"
+        );
         assert_eq!(norm("€", None), string_id("$"));
         assert_eq!(norm("ΑΣ", None), string_id("ας"), "a final sigma");
     }
 
     #[test]
     fn affixes_count_characters() {
-        assert_eq!((first_characters("été", 1), last_characters("l'été", 3)), ("é", "été"));
+        assert_eq!(
+            (first_characters("été", 1), last_characters("l'été", 3)),
+            ("é", "été")
+        );
         assert_eq!(last_characters("ab", 3), "ab");
     }
 

@@ -97,7 +97,10 @@ impl FileFacts {
     pub(super) fn of(content: &[u8]) -> Self {
         let digest = Sha256::digest(content);
         let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { bytes: content.len() as u64, sha256 }
+        Self {
+            bytes: content.len() as u64,
+            sha256,
+        }
     }
 }
 
@@ -183,7 +186,11 @@ impl Bundle {
             return Err(BundleError::Format { path, found: format });
         }
         let manifest: Manifest = parse(&path, &content)?;
-        let mut bundle = Self { folder: folder.to_owned(), manifest, decoders: Vec::new() };
+        let mut bundle = Self {
+            folder: folder.to_owned(),
+            manifest,
+            decoders: Vec::new(),
+        };
         for name in bundle.manifest.files.keys() {
             bundle.file(name)?;
         }
@@ -216,7 +223,9 @@ impl Bundle {
             upper: self.tensor(&format!("{name}.upper.weight"), &[classes, HIDDEN])?,
             upper_bias: self.tensor(&format!("{name}.upper.bias"), &[classes])?,
         };
-        weights.bias.copy_from_slice(&self.tensor(&format!("{name}.bias"), &[FEATURE])?);
+        weights
+            .bias
+            .copy_from_slice(&self.tensor(&format!("{name}.bias"), &[FEATURE])?);
         weights.pad.as_flattened_mut().copy_from_slice(&pad);
         Ok(weights)
     }
@@ -227,7 +236,11 @@ impl Bundle {
         let tensors = SafeTensors::deserialize(&self.decoders).map_err(|error| damaged(error.to_string()))?;
         let tensor = tensors.tensor(name).map_err(|error| damaged(error.to_string()))?;
         if tensor.shape() != shape || tensor.dtype() != safetensors::Dtype::F32 {
-            return Err(damaged(format!("{name} is {:?} {:?}, not F32 {shape:?}", tensor.dtype(), tensor.shape())));
+            return Err(damaged(format!(
+                "{name} is {:?} {:?}, not F32 {shape:?}",
+                tensor.dtype(),
+                tensor.shape()
+            )));
         }
         let (values, _) = tensor.data().as_chunks::<4>();
         Ok(values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
@@ -252,7 +265,10 @@ impl Bundle {
 
     /// The error that says what is wrong with a file.
     pub(super) fn damaged(&self, name: &str, what: String) -> BundleError {
-        BundleError::Damaged { path: self.folder.join(name), what }
+        BundleError::Damaged {
+            path: self.folder.join(name),
+            what,
+        }
     }
 
     fn json<T: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<T, BundleError> {
@@ -266,16 +282,24 @@ struct FormatOnly {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, BundleError> {
-    let unreadable = |source| BundleError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |source| BundleError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
     let bytes = fs::metadata(path).map_err(unreadable)?.len();
     if bytes > MAX_FILE_BYTES {
         let what = format!("{bytes} bytes are more than a bundle's file may have");
-        return Err(BundleError::Damaged { path: path.to_owned(), what });
+        return Err(BundleError::Damaged {
+            path: path.to_owned(),
+            what,
+        });
     }
     fs::read(path).map_err(unreadable)
 }
 
 fn parse<T: for<'de> Deserialize<'de>>(path: &Path, content: &[u8]) -> Result<T, BundleError> {
-    serde_json::from_slice(content)
-        .map_err(|error| BundleError::Damaged { path: path.to_owned(), what: error.to_string() })
+    serde_json::from_slice(content).map_err(|error| BundleError::Damaged {
+        path: path.to_owned(),
+        what: error.to_string(),
+    })
 }

@@ -32,10 +32,15 @@ impl<'a> Rows<'a> {
 
     /// Feature number `feature` of `token`.
     #[inline(always)]
-    #[expect(clippy::expect_used, reason = "a chunk of FEATURE values is an array of FEATURE values")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a chunk of FEATURE values is an array of FEATURE values"
+    )]
     pub(super) fn feature(&self, token: usize, feature: usize) -> &Feature {
         let start = ((token - self.first) * self.features_per_token + feature) * FEATURE;
-        self.values[start..start + FEATURE].try_into().expect("FEATURE values")
+        self.values[start..start + FEATURE]
+            .try_into()
+            .expect("FEATURE values")
     }
 }
 
@@ -67,7 +72,10 @@ pub(super) struct Scores<const N: usize> {
 impl<const N: usize> Scores<N> {
     /// Takes, for each output, the row of weights and the bias of that class; an output without one scores -∞.
     pub(super) fn new(classes: impl Iterator<Item = Option<(Hidden, f32)>>) -> Self {
-        let mut scores = Self { weights: Box::new([[0.0; N]; HIDDEN]), bias: [f32::NEG_INFINITY; N] };
+        let mut scores = Self {
+            weights: Box::new([[0.0; N]; HIDDEN]),
+            bias: [f32::NEG_INFINITY; N],
+        };
         for (output, class) in classes.take(N).enumerate() {
             let Some((weights, bias)) = class else { continue };
             scores.bias[output] = bias;
@@ -104,7 +112,10 @@ pub(super) fn greatest(scores: &[f32]) -> f32 {
             *best = if score > *best { score } else { *best };
         }
     }
-    best.into_iter().fold(f32::NEG_INFINITY, |best, score| if score > best { score } else { best })
+    best.into_iter().fold(
+        f32::NEG_INFINITY,
+        |best, score| if score > best { score } else { best },
+    )
 }
 
 #[cfg(test)]

@@ -30,10 +30,16 @@ pub(super) fn murmur64a(bytes: &[u8]) -> u64 {
 /// The four keys of `id` under `seed`, as thinc's `Ops.hash` makes them; a table of `n` rows uses each modulo `n`.
 ///
 /// Close to `MurmurHash3_x86_128`, but not it: the length is always taken as 8 and only one half is mixed.
-#[expect(clippy::cast_possible_truncation, reason = "the low half of a 64-bit word is what is wanted")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low half of a 64-bit word is what is wanted"
+)]
 pub(super) fn embedding_keys(id: u64, seed: u32) -> [u32; 4] {
     let seed = u64::from(seed);
-    let mut first = id.wrapping_mul(0x87c3_7b91_1142_53d5).rotate_left(31).wrapping_mul(0x4cf5_ad43_2745_937f);
+    let mut first = id
+        .wrapping_mul(0x87c3_7b91_1142_53d5)
+        .rotate_left(31)
+        .wrapping_mul(0x4cf5_ad43_2745_937f);
     first ^= seed ^ 8;
     let mut second = seed ^ 8;
     first = first.wrapping_add(second);
@@ -42,7 +48,12 @@ pub(super) fn embedding_keys(id: u64, seed: u32) -> [u32; 4] {
     second = mix(second);
     first = first.wrapping_add(second);
     second = second.wrapping_add(first);
-    [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32]
+    [
+        first as u32,
+        (first >> 32) as u32,
+        second as u32,
+        (second >> 32) as u32,
+    ]
 }
 
 fn mix(mut hash: u64) -> u64 {
@@ -64,7 +75,15 @@ mod tests {
     fn an_id_has_thincs_rows() {
         let rows = embedding_keys(murmur64a(b"apple"), 8).map(|key| key % 5000);
         assert_eq!(rows, [3934, 1080, 901, 472]);
-        assert_eq!(embedding_keys(1, 12).map(|key| key % 50), [6, 13, 20, 22], "SPACY = 1");
-        assert_eq!(embedding_keys(0, 13).map(|key| key % 50), [14, 41, 15, 38], "IS_SPACE = 0");
+        assert_eq!(
+            embedding_keys(1, 12).map(|key| key % 50),
+            [6, 13, 20, 22],
+            "SPACY = 1"
+        );
+        assert_eq!(
+            embedding_keys(0, 13).map(|key| key % 50),
+            [14, 41, 15, 38],
+            "IS_SPACE = 0"
+        );
     }
 }

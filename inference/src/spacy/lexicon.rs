@@ -70,15 +70,24 @@ impl Lexicon {
         if let Some(known) = self.find(text, norm) {
             return known;
         }
-        let flag = if opens_special_case(text) { OPENS_SPECIAL_CASE } else { 0 };
-        let id = LexemeId(u32::try_from(self.attributes.len()).unwrap_or(u32::MAX) & !OPENS_SPECIAL_CASE | flag);
+        let flag = if opens_special_case(text) {
+            OPENS_SPECIAL_CASE
+        } else {
+            0
+        };
+        let id =
+            LexemeId(u32::try_from(self.attributes.len()).unwrap_or(u32::MAX) & !OPENS_SPECIAL_CASE | flag);
         self.attributes.push(Attributes::of(text, norm, &self.norms));
         self.bytes += ENTRY_OVERHEAD + text.len() + norm.map_or(0, str::len);
         match norm {
             None => {
                 self.plain.insert(text.into(), id);
             }
-            Some(norm) => self.with_norm.entry(text.into()).or_default().push((norm.into(), id)),
+            Some(norm) => self
+                .with_norm
+                .entry(text.into())
+                .or_default()
+                .push((norm.into(), id)),
         }
         id
     }
@@ -112,7 +121,9 @@ impl Lexicon {
             None => self.plain.get(text).copied(),
             Some(norm) => {
                 let known = self.with_norm.get(text)?;
-                known.iter().find_map(|(its_norm, id)| (&**its_norm == norm).then_some(*id))
+                known
+                    .iter()
+                    .find_map(|(its_norm, id)| (&**its_norm == norm).then_some(*id))
             }
         }
     }

@@ -69,7 +69,9 @@ impl Recogniser {
             pad: weights.pad,
             bias: weights.bias,
             outside: Scores::new(outside.map(|number| Some(class(number)))),
-            inside: (0..labels).map(|label| [class(labels + label), class(2 * labels + label)]).collect(),
+            inside: (0..labels)
+                .map(|label| [class(labels + label), class(2 * labels + label)])
+                .collect(),
         }
     }
 
@@ -78,8 +80,20 @@ impl Recogniser {
 
     /// Decodes up to the token `available`, exclusive, whose features `rows` must hold from
     /// [`Recognition::needed_from`] on.
-    pub(super) fn advance(&self, state: &mut Recognition, rows: Rows<'_>, tokens: &impl Tokens, available: usize) {
-        self.arch.dispatch(Advance { recogniser: self, state, rows, tokens, available });
+    pub(super) fn advance(
+        &self,
+        state: &mut Recognition,
+        rows: Rows<'_>,
+        tokens: &impl Tokens,
+        available: usize,
+    ) {
+        self.arch.dispatch(Advance {
+            recogniser: self,
+            state,
+            rows,
+            tokens,
+            available,
+        });
     }
 
     #[inline(always)]
@@ -91,13 +105,21 @@ impl Recogniser {
                 if may_go_on && self.goes_on(rows, start, token, label) {
                     return;
                 }
-                state.entities.push(EntitySpan { start, end: token + 1, label });
+                state.entities.push(EntitySpan {
+                    start,
+                    end: token + 1,
+                    label,
+                });
                 state.open = None;
             }
             None if tokens.is_space(token) => {}
             None => match self.begins(rows, token, may_go_on) {
                 Action::Begin(label) => state.open = Some((token, label)),
-                Action::Unit(label) => state.entities.push(EntitySpan { start: token, end: token + 1, label }),
+                Action::Unit(label) => state.entities.push(EntitySpan {
+                    start: token,
+                    end: token + 1,
+                    label,
+                }),
                 Action::Out => {}
             },
         }
@@ -118,7 +140,9 @@ impl Recogniser {
     #[inline(always)]
     fn begins(&self, rows: &Rows<'_>, token: usize, may_go_on: bool) -> Action {
         let labels = self.inside.len();
-        let scores = self.outside.of(&self.hidden(rows, token, &self.pad[1], &self.pad[2]));
+        let scores = self
+            .outside
+            .of(&self.hidden(rows, token, &self.pad[1], &self.pad[2]));
         let first = if may_go_on { 0 } else { labels };
         let mut best = first;
         for column in first + 1..=2 * labels {

@@ -67,20 +67,39 @@ impl Parser {
         }
         let class = |number: usize| (weights.upper_row(number), weights.upper_bias[number]);
         let scores = Scores::new(columns.into_iter().map(|number| number.map(class)));
-        Self { arch: Arch::new(), pad: weights.pad, bias: weights.bias, scores, left_columns, arc_columns }
+        Self {
+            arch: Arch::new(),
+            pad: weights.pad,
+            bias: weights.bias,
+            scores,
+            left_columns,
+            arc_columns,
+        }
     }
 
     /// Parses while the tokens that a state looks at come before `available`. `rows` must hold the features from
     /// [`Parse::needed_from`] on.
     pub(super) fn advance(&self, parse: &mut Parse, rows: Rows<'_>, available: usize) {
-        self.arch.dispatch(Advance { parser: self, parse, rows, available });
+        self.arch.dispatch(Advance {
+            parser: self,
+            parse,
+            rows,
+            available,
+        });
     }
 
     #[inline(always)]
     fn sum(&self, parse: &Parse, rows: &Rows<'_>) -> Feature {
         let mut sum = [0.0; super::dense::FEATURE];
         for (feature, token) in parse.features().into_iter().enumerate() {
-            add(&mut sum, if token == NOBODY { &self.pad[feature] } else { rows.feature(token, feature) });
+            add(
+                &mut sum,
+                if token == NOBODY {
+                    &self.pad[feature]
+                } else {
+                    rows.feature(token, feature)
+                },
+            );
         }
         add(&mut sum, &self.bias);
         sum
@@ -95,7 +114,10 @@ impl Parser {
             (Action::Shift, others[0]),
             (Action::Reduce, others[1]),
             (Action::LeftArc, greatest(&scores[..self.left_columns])),
-            (Action::RightArc, greatest(&scores[self.left_columns..self.arc_columns])),
+            (
+                Action::RightArc,
+                greatest(&scores[self.left_columns..self.arc_columns]),
+            ),
             (Action::Break, others[2]),
         ];
         let mut best: Option<(Action, f32)> = None;
@@ -121,10 +143,17 @@ impl WithSimd for Advance<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let Self { parser, parse, rows, available } = self;
+        let Self {
+            parser,
+            parse,
+            rows,
+            available,
+        } = self;
         while parse.looks_before(available) {
             let hidden = maxout(&parser.sum(parse, &rows));
-            let Some(action) = parser.best(parse, &parser.scores.of(&hidden)) else { break };
+            let Some(action) = parser.best(parse, &parser.scores.of(&hidden)) else {
+                break;
+            };
             parse.apply(action);
         }
     }
@@ -168,7 +197,12 @@ impl Parse {
         if let Some(first) = tokens.first_mut() {
             first.sentence_start = true;
         }
-        Self { next: 0, stack: Vec::new(), put_back: Vec::new(), tokens }
+        Self {
+            next: 0,
+            stack: Vec::new(),
+            put_back: Vec::new(),
+            tokens,
+        }
     }
 
     /// The first token whose features a later state can ask for.
@@ -182,7 +216,9 @@ impl Parse {
     /// Whether each token starts a sentence, once the parse is done: its root is not the root of the token before.
     pub(super) fn sentence_starts(&self) -> Vec<bool> {
         let roots = self.roots();
-        (0..roots.len()).map(|token| token == 0 || roots[token] != roots[token - 1]).collect()
+        (0..roots.len())
+            .map(|token| token == 0 || roots[token] != roots[token - 1])
+            .collect()
     }
 
     fn roots(&self) -> Vec<usize> {
@@ -205,7 +241,11 @@ impl Parse {
 
     #[inline(always)]
     fn stack(&self, depth: usize) -> usize {
-        if depth < self.stack.len() { self.stack[self.stack.len() - 1 - depth] } else { NOBODY }
+        if depth < self.stack.len() {
+            self.stack[self.stack.len() - 1 - depth]
+        } else {
+            NOBODY
+        }
     }
 
     #[inline(always)]
@@ -232,7 +272,11 @@ impl Parse {
     fn features(&self) -> [usize; FEATURES] {
         let (front, top) = (self.buffer(0).unwrap_or(NOBODY), self.stack(0));
         let child = |token: usize, side: fn(&TokenState) -> usize| {
-            if token == NOBODY { NOBODY } else { side(&self.tokens[token]) }
+            if token == NOBODY {
+                NOBODY
+            } else {
+                side(&self.tokens[token])
+            }
         };
         [
             front,
@@ -328,7 +372,11 @@ impl Parse {
     /// The child of `head` added last on the side on which `child` is.
     fn side(&mut self, head: usize, child: usize) -> &mut usize {
         let head_state = &mut self.tokens[head];
-        if head > child { &mut head_state.last_left } else { &mut head_state.last_right }
+        if head > child {
+            &mut head_state.last_left
+        } else {
+            &mut head_state.last_right
+        }
     }
 
     fn first_left_child(&self, token: usize) -> Option<usize> {
@@ -355,7 +403,10 @@ mod tests {
     #[test]
     fn tokens_under_one_root_are_one_sentence() {
         use Action::{LeftArc, Reduce, RightArc, Shift};
-        let done = parse(4, &[Shift, LeftArc, Shift, RightArc, Reduce, Reduce, Shift, Reduce]);
+        let done = parse(
+            4,
+            &[Shift, LeftArc, Shift, RightArc, Reduce, Reduce, Shift, Reduce],
+        );
         assert!(!done.looks_before(4), "{done:?}");
         assert_eq!(done.sentence_starts(), [true, false, false, true]);
     }

@@ -52,8 +52,15 @@ impl Pipeline {
     pub fn load(runtime: &Runtime, folder: &Path, cache_bytes: usize) -> Result<Self, BundleError> {
         let bundle = Bundle::open(folder)?;
         let tables = bundle.pipeline()?;
-        let labels: Vec<Arc<str>> = tables.labels.iter().map(|label| Arc::from(label.as_str())).collect();
-        let classes = ParserClasses { left: tables.left_arcs, right: tables.right_arcs };
+        let labels: Vec<Arc<str>> = tables
+            .labels
+            .iter()
+            .map(|label| Arc::from(label.as_str()))
+            .collect();
+        let classes = ParserClasses {
+            left: tables.left_arcs,
+            right: tables.right_arcs,
+        };
         if labels.len() > Recogniser::MAX_LABELS || !classes.fit() {
             return Err(bundle.damaged(PIPELINE, "it has more classes than a decoder takes".to_owned()));
         }
@@ -82,26 +89,49 @@ impl Pipeline {
         if text.len() > MAX_CHARACTERS {
             let characters = text.chars().count();
             if characters > MAX_CHARACTERS {
-                return Err(TextError::TooLong { characters, limit: MAX_CHARACTERS });
+                return Err(TextError::TooLong {
+                    characters,
+                    limit: MAX_CHARACTERS,
+                });
             }
         }
         let tokens = self.tokenizer.tokenize(text, &mut self.lexicon);
-        Ok(Document { place, text, tokens: tokens.map_err(failed)? })
+        Ok(Document {
+            place,
+            text,
+            tokens: tokens.map_err(failed)?,
+        })
     }
 
     /// The entities of documents that fit one slice together.
     fn slice(&mut self, documents: &[Document<'_>]) -> Result<Vec<Vec<EntitySpan>>, TowerError> {
-        let Self { ner, recogniser, lexicon, parser_tower, parser, .. } = self;
-        let tokens: Vec<&[Token]> = documents.iter().map(|document| document.tokens.as_slice()).collect();
+        let Self {
+            ner,
+            recogniser,
+            lexicon,
+            parser_tower,
+            parser,
+            ..
+        } = self;
+        let tokens: Vec<&[Token]> = documents
+            .iter()
+            .map(|document| document.tokens.as_slice())
+            .collect();
         ner.encode(lexicon, &tokens, |features| {
             let recognise = |place: usize, starts: &[bool]| {
-                let facts = Facts { tokens: tokens[place], lexicon, starts };
+                let facts = Facts {
+                    tokens: tokens[place],
+                    lexicon,
+                    starts,
+                };
                 let mut state = Recognition::default();
                 recogniser.advance(&mut state, features.of(place), &facts, facts.count());
                 state.entities
             };
             let mut found: Vec<_> = (0..tokens.len()).map(|place| recognise(place, &[])).collect();
-            let doubtful: Vec<usize> = (0..tokens.len()).filter(|&place| may_cross(&found[place])).collect();
+            let doubtful: Vec<usize> = (0..tokens.len())
+                .filter(|&place| may_cross(&found[place]))
+                .collect();
             for (place, starts) in sentence_starts(parser_tower, parser, lexicon, &tokens, &doubtful)? {
                 if crosses(&found[place], &starts) {
                     found[place] = recognise(place, &starts);
@@ -118,19 +148,41 @@ impl Pipeline {
         if !may_cross(&found) {
             return Ok(found);
         }
-        let Self { lexicon, parser_tower, parser, .. } = self;
+        let Self {
+            lexicon,
+            parser_tower,
+            parser,
+            ..
+        } = self;
         let mut parse = Parse::new(document.tokens.len());
         parser_tower.encode_long(lexicon, &document.tokens, |rows, available| {
             parser.advance(&mut parse, rows, available);
             parse.needed_from()
         })?;
         let starts = parse.sentence_starts();
-        if crosses(&found, &starts) { self.recognise_long(document, &starts) } else { Ok(found) }
+        if crosses(&found, &starts) {
+            self.recognise_long(document, &starts)
+        } else {
+            Ok(found)
+        }
     }
 
-    fn recognise_long(&mut self, document: &Document<'_>, starts: &[bool]) -> Result<Vec<EntitySpan>, TowerError> {
-        let Self { lexicon, ner, recogniser, .. } = self;
-        let facts = Facts { tokens: &document.tokens, lexicon, starts };
+    fn recognise_long(
+        &mut self,
+        document: &Document<'_>,
+        starts: &[bool],
+    ) -> Result<Vec<EntitySpan>, TowerError> {
+        let Self {
+            lexicon,
+            ner,
+            recogniser,
+            ..
+        } = self;
+        let facts = Facts {
+            tokens: &document.tokens,
+            lexicon,
+            starts,
+        };
         let mut state = Recognition::default();
         ner.encode_long(lexicon, &document.tokens, |rows, available| {
             recogniser.advance(&mut state, rows, &facts, available);
@@ -263,7 +315,9 @@ fn may_cross(entities: &[EntitySpan]) -> bool {
 }
 
 fn crosses(entities: &[EntitySpan], starts: &[bool]) -> bool {
-    entities.iter().any(|entity| starts[entity.start + 1..entity.end].contains(&true))
+    entities
+        .iter()
+        .any(|entity| starts[entity.start + 1..entity.end].contains(&true))
 }
 
 fn failed(error: impl std::fmt::Display) -> TextError {
@@ -279,7 +333,11 @@ struct CharacterOffsets<'t> {
 
 impl<'t> CharacterOffsets<'t> {
     fn new(text: &'t str) -> Self {
-        Self { text, bytes: 0, characters: 0 }
+        Self {
+            text,
+            bytes: 0,
+            characters: 0,
+        }
     }
 
     fn at(&mut self, byte: usize) -> usize {
@@ -301,7 +359,11 @@ mod tests {
 
     #[test]
     fn only_a_start_inside_an_entity_crosses_it() {
-        let entity = [EntitySpan { start: 1, end: 3, label: 0 }];
+        let entity = [EntitySpan {
+            start: 1,
+            end: 3,
+            label: 0,
+        }];
         assert!(may_cross(&entity));
         assert!(!crosses(&entity, &[true, true, false, true]), "at its edges");
         assert!(crosses(&entity, &[true, false, true, false]));

@@ -32,23 +32,33 @@ impl Runtime {
             ),
         };
         let builder = ort::init_from(&library).map_err(|error| fail(error.to_string()))?;
-        let environment =
-            builder.with_name("inference").with_telemetry(false).build().map_err(|error| fail(error.to_string()))?;
+        let environment = builder
+            .with_name("inference")
+            .with_telemetry(false)
+            .build()
+            .map_err(|error| fail(error.to_string()))?;
         Ok(Self(Arc::new(environment)))
     }
 
     /// A session for the graph in `model`.
     pub(super) fn session(&self, model: &[u8]) -> Result<Session, BundleError> {
         let session = || -> ort::Result<Session> {
-            let builder = Session::builder(&self.0)?.with_intra_threads(1)?.with_inter_threads(1)?;
+            let builder = Session::builder(&self.0)?
+                .with_intra_threads(1)?
+                .with_inter_threads(1)?;
             // The number of rows changes with every run, so a plan made for one run does not serve the next.
             builder.with_memory_pattern(false)?.commit_from_memory(model)
         };
-        session().map_err(|error| BundleError::Runtime { what: error.to_string() })
+        session().map_err(|error| BundleError::Runtime {
+            what: error.to_string(),
+        })
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the variable is ort's, not a setting of this program")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the variable is ort's, not a setting of this program"
+)]
 fn library_by_default() -> PathBuf {
     std::env::var_os(LIBRARY_VARIABLE).map_or_else(|| LIBRARY.into(), PathBuf::from)
 }

@@ -71,7 +71,9 @@ impl Tokenizer {
                 last.space_after = run.space_after;
             }
         }
-        Ok(self.special.apply(text, tokens, |text, norm| self.intern(text, norm, lexicon)))
+        Ok(self
+            .special
+            .apply(text, tokens, |text, norm| self.intern(text, norm, lexicon)))
     }
 
     fn push_chunk(
@@ -82,7 +84,12 @@ impl Tokenizer {
         tokens: &mut Vec<Token>,
     ) -> Result<(), TooComplex> {
         let token = |(lexeme, length)| {
-            let token = Token { lexeme, start, length, space_after: false };
+            let token = Token {
+                lexeme,
+                start,
+                length,
+                space_after: false,
+            };
             start += length;
             token
         };
@@ -124,7 +131,9 @@ fn runs(text: &str) -> impl Iterator<Item = Run> {
     std::iter::from_fn(move || {
         let rest = &text[start..];
         let in_space = is_space(rest.chars().next()?);
-        let length = rest.find(|character| is_space(character) != in_space).unwrap_or(rest.len());
+        let length = rest
+            .find(|character| is_space(character) != in_space)
+            .unwrap_or(rest.len());
         let space_after = !in_space && rest[length..].starts_with(' ');
         let range = start..start + length;
         start = range.end + usize::from(space_after);
@@ -137,15 +146,23 @@ mod tests {
     use super::*;
 
     fn runs_of(text: &str) -> Vec<(&str, bool)> {
-        runs(text).map(|run| (&text[run.range], run.space_after)).collect()
+        runs(text)
+            .map(|run| (&text[run.range], run.space_after))
+            .collect()
     }
 
     #[test]
     fn one_space_behind_a_word_belongs_to_nobody() {
         assert_eq!(runs_of("a bc "), [("a", true), ("bc", true)]);
         assert_eq!(runs_of("a  b"), [("a", true), (" ", false), ("b", false)]);
-        assert_eq!(runs_of(" a\n b"), [(" ", false), ("a", false), ("\n ", false), ("b", false)]);
+        assert_eq!(
+            runs_of(" a\n b"),
+            [(" ", false), ("a", false), ("\n ", false), ("b", false)]
+        );
         assert_eq!(runs_of(""), []);
-        assert_eq!(runs_of("a \u{1c}b"), [("a", true), ("\u{1c}", false), ("b", false)]);
+        assert_eq!(
+            runs_of("a \u{1c}b"),
+            [("a", true), ("\u{1c}", false), ("b", false)]
+        );
     }
 }

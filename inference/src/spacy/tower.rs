@@ -54,7 +54,11 @@ impl<'a> Features<'a> {
         let width = self.per_token * FEATURE;
         let (start, tokens) = (self.starts[document], self.documents[document].len());
         let values = &self.values[start * width..(start + tokens) * width];
-        Rows { first: 0, features_per_token: self.per_token, values }
+        Rows {
+            first: 0,
+            features_per_token: self.per_token,
+            values,
+        }
     }
 }
 
@@ -86,7 +90,10 @@ impl Tower {
         cache_bytes: usize,
     ) -> Result<Self, BundleError> {
         let graph = |part: &str| runtime.session(&bundle.file(&format!("{name}.{part}.onnx"))?);
-        let sees_space = tables.columns.iter().any(|column| column.attribute == Attribute::Spacy);
+        let sees_space = tables
+            .columns
+            .iter()
+            .any(|column| column.attribute == Attribute::Spacy);
         Ok(Self {
             name,
             embed: graph("embed")?,
@@ -124,9 +131,17 @@ impl Tower {
             ])?;
             let (_, values) = outputs["features"].try_extract_tensor::<f32>()?;
             let per_token = self.features_per_token;
-            Ok(read(Features { documents, starts: &self.layout.starts, per_token, values }))
+            Ok(read(Features {
+                documents,
+                starts: &self.layout.starts,
+                per_token,
+                values,
+            }))
         };
-        encode().map_err(|error| TowerError { tower, what: error.to_string() })
+        encode().map_err(|error| TowerError {
+            tower,
+            what: error.to_string(),
+        })
     }
 
     /// Computes the features of a document of any length, part by part. `read` gets the features that are kept and
@@ -146,7 +161,14 @@ impl Tower {
             self.encode(lexicon, &[&document[window]], |features| {
                 kept.extend_from_slice(features.of(0).tokens(own));
             })?;
-            let needed = read(Rows { first, features_per_token, values: &kept }, end);
+            let needed = read(
+                Rows {
+                    first,
+                    features_per_token,
+                    values: &kept,
+                },
+                end,
+            );
             kept.drain(..(needed.min(end) - first) * features_per_token * FEATURE);
             first = needed.min(end);
         }
@@ -164,7 +186,8 @@ impl Tower {
         for words in missing.chunks(EMBED_ROWS) {
             let mut keys = Vec::with_capacity(words.len() * self.tables.columns.len() * KEYS);
             for word in words {
-                self.tables.push_keys(lexicon.attributes(word.lexeme), word.space_after, &mut keys);
+                self.tables
+                    .push_keys(lexicon.attributes(word.lexeme), word.space_after, &mut keys);
             }
             let shape = [words.len(), self.tables.columns.len(), KEYS];
             let keys = TensorRef::from_array_view((shape, keys.as_slice()))?;
@@ -218,7 +241,10 @@ impl Layout {
                 self.words[row * WIDTH..(row + 1) * WIDTH].copy_from_slice(vector);
                 // As left neighbour of the next row, as itself, as right neighbour of the row before.
                 for (part, row) in parts.chunks_exact(CONVOLUTION).zip([row + 1, row, row - 1]) {
-                    add(&mut self.convolution[row * CONVOLUTION..(row + 1) * CONVOLUTION], part);
+                    add(
+                        &mut self.convolution[row * CONVOLUTION..(row + 1) * CONVOLUTION],
+                        part,
+                    );
                 }
             }
         }

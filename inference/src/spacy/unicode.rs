@@ -39,7 +39,9 @@ mod tests {
 
     #[test]
     fn spaces_are_pythons() {
-        for space in ['\u{1c}', '\u{1f}', '\u{85}', '\u{a0}', '\u{2028}', '\u{3000}', '\t', ' '] {
+        for space in [
+            '\u{1c}', '\u{1f}', '\u{85}', '\u{a0}', '\u{2028}', '\u{3000}', '\t', ' ',
+        ] {
             assert!(is_space(space), "{space:?}");
         }
         for other in ['\u{1b}', '\u{180e}', '\u{200b}', '\u{feff}', 'a'] {

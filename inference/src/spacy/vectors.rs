@@ -38,7 +38,12 @@ pub(super) struct Vectors {
 impl Vectors {
     pub(super) fn new(bytes: usize, variants: usize) -> Self {
         let capacity = (bytes / (ENTRY * size_of::<f32>())).max(MIN_ENTRIES);
-        Self { variants, capacity, entries: Vec::new(), values: Vec::new() }
+        Self {
+            variants,
+            capacity,
+            entries: Vec::new(),
+            values: Vec::new(),
+        }
     }
 
     /// The words of `tokens` that have no vector, each once.
@@ -46,7 +51,10 @@ impl Vectors {
         let mut missing = Vec::new();
         let mut next = self.len();
         for token in tokens {
-            let word = Word { lexeme: token.lexeme, space_after: token.space_after };
+            let word = Word {
+                lexeme: token.lexeme,
+                space_after: token.space_after,
+            };
             let place = self.place(&word);
             if self.entries.len() <= place {
                 self.entries.resize(place + 1, UNKNOWN);
@@ -75,7 +83,10 @@ impl Vectors {
 
     /// The vector of a token's word, and its parts in the first convolution.
     pub(super) fn get(&self, token: &Token) -> (&[f32], &[f32]) {
-        let word = Word { lexeme: token.lexeme, space_after: token.space_after };
+        let word = Word {
+            lexeme: token.lexeme,
+            space_after: token.space_after,
+        };
         let start = self.entries[self.place(&word)] as usize * ENTRY;
         self.values[start..start + ENTRY].split_at(WIDTH)
     }
@@ -91,6 +102,11 @@ impl Vectors {
     }
 
     fn place(&self, word: &Word) -> usize {
-        word.lexeme.index() * self.variants + if self.variants > 1 { usize::from(word.space_after) } else { 0 }
+        word.lexeme.index() * self.variants
+            + if self.variants > 1 {
+                usize::from(word.space_after)
+            } else {
+                0
+            }
     }
 }

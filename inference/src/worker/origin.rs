@@ -21,7 +21,12 @@ pub(super) struct Origin {
 
 impl Origin {
     pub(super) fn new(record: Record, passed: Vec<Option<Box<RawValue>>>) -> Self {
-        Self { record, passed, arrived: Instant::now(), replaced: false }
+        Self {
+            record,
+            passed,
+            arrived: Instant::now(),
+            replaced: false,
+        }
     }
 
     pub(super) fn partition(&self) -> Partition {
@@ -66,13 +71,22 @@ impl Origin {
             name: format!("dead_letter_{name}"),
             value: value.map(String::into_bytes),
         }));
-        Outgoing { topic: topic.clone(), key: self.record.key.clone(), value, headers }
+        Outgoing {
+            topic: topic.clone(),
+            key: self.record.key.clone(),
+            value,
+            headers,
+        }
     }
 
     /// Its result is acknowledged.
     pub(super) fn observe(&self, metrics: &Metrics) {
         metrics.duration.observe(self.arrived.elapsed().as_secs_f64());
-        if let Some(timestamp) = self.record.timestamp_ms.and_then(|timestamp| u64::try_from(timestamp).ok()) {
+        if let Some(timestamp) = self
+            .record
+            .timestamp_ms
+            .and_then(|timestamp| u64::try_from(timestamp).ok())
+        {
             let made = std::time::Duration::from_millis(timestamp);
             metrics.latency.observe(now().saturating_sub(made).as_secs_f64());
         }
@@ -83,6 +97,10 @@ impl Processed {
     /// Processed now, in no time.
     pub(super) fn instant() -> Self {
         let now = now().as_secs();
-        Self { start: now, end: now, milliseconds: 0.0 }
+        Self {
+            start: now,
+            end: now,
+            milliseconds: 0.0,
+        }
     }
 }

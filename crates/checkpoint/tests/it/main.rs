@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use checkpoint::{BatchId, CheckpointError, CheckpointWriter, LocalFolder, OffsetLog, RETAINED_BATCHES, TopicOffsets};
+use checkpoint::{
+    BatchId, CheckpointError, CheckpointWriter, LocalFolder, OffsetLog, RETAINED_BATCHES, TopicOffsets,
+};
 
 fn at(position: i64) -> TopicOffsets {
     let mut offsets = TopicOffsets::default();
@@ -42,7 +44,10 @@ async fn a_planned_batch_is_taken_up_with_its_own_end() {
     let (mut writer, _) = open(folder.path()).await;
     writer.plan(&at(35), 0).await.unwrap();
     let (writer, resume) = open(folder.path()).await;
-    assert_eq!((writer.batch(), resume.processed, resume.planned), (BatchId(3), at(20), Some(at(35))));
+    assert_eq!(
+        (writer.batch(), resume.processed, resume.planned),
+        (BatchId(3), at(20), Some(at(35)))
+    );
 }
 
 #[tokio::test]
@@ -61,7 +66,10 @@ async fn a_damaged_plan_without_a_commit_is_planned_anew() {
     with_batches(folder.path(), 2).await;
     fs::write(folder.path().join("offsets/3"), "").unwrap();
     let (mut writer, resume) = open(folder.path()).await;
-    assert_eq!((writer.batch(), resume.processed, resume.planned), (BatchId(3), at(20), None));
+    assert_eq!(
+        (writer.batch(), resume.processed, resume.planned),
+        (BatchId(3), at(20), None)
+    );
     writer.plan(&at(30), 0).await.unwrap();
     assert_eq!(writer.commit().await.unwrap(), BatchId(3));
 }
@@ -80,7 +88,10 @@ async fn commits_without_any_plan_are_an_error_and_not_a_fresh_start() {
     let folder = tempfile::tempdir().unwrap();
     with_batches(folder.path(), 1).await;
     fs::remove_dir_all(folder.path().join("offsets")).unwrap();
-    let error = CheckpointWriter::open(LocalFolder::new(folder.path())).await.map(|_| ()).unwrap_err();
+    let error = CheckpointWriter::open(LocalFolder::new(folder.path()))
+        .await
+        .map(|_| ())
+        .unwrap_err();
     assert_eq!(error.to_string(), "offsets/1: damaged: it is missing");
 }
 
@@ -91,7 +102,10 @@ async fn a_second_writer_is_noticed() {
     first.plan(&at(1), 0).await.unwrap();
     first.plan(&at(1), 0).await.unwrap();
     let error = second.plan(&at(2), 0).await.unwrap_err();
-    assert!(matches!(&error, CheckpointError::Contested { key } if key == "offsets/0"), "{error}");
+    assert!(
+        matches!(&error, CheckpointError::Contested { key } if key == "offsets/0"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -100,9 +114,15 @@ async fn old_batches_are_deleted_as_spark_deletes_them() {
     let last = RETAINED_BATCHES + 5;
     with_batches(folder.path(), last).await;
     for part in ["offsets", "commits"] {
-        let names: Vec<_> = fs::read_dir(folder.path().join(part)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let names: Vec<_> = fs::read_dir(folder.path().join(part))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         assert_eq!(names.len(), 101, "{part}");
-        assert!(!names.iter().any(|name| name == "4") && names.iter().any(|name| name == "5"), "{part}");
+        assert!(
+            !names.iter().any(|name| name == "4") && names.iter().any(|name| name == "5"),
+            "{part}"
+        );
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kafka_io::{
-    Compression, Connection, Consumer, Event, GroupProtocol, Header, Membership, MockBroker, Outgoing, Partition,
-    Producer, ProducerSettings, RawKafka, Record, Start, StartWithout, Topic,
+    Compression, Connection, Consumer, Event, GroupProtocol, Header, Membership, MockBroker, Outgoing,
+    Partition, Producer, ProducerSettings, RawKafka, Record, Start, StartWithout, Topic,
 };
 use sidecar::Problems;
 use tokio::sync::mpsc::Receiver;
@@ -14,7 +14,10 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn connection(bootstrap_servers: &str) -> Connection {
-    let raw = RawKafka { bootstrap_servers: bootstrap_servers.to_owned(), ..RawKafka::default() };
+    let raw = RawKafka {
+        bootstrap_servers: bootstrap_servers.to_owned(),
+        ..RawKafka::default()
+    };
     Connection::check(raw, &mut Problems::new()).unwrap()
 }
 
@@ -38,16 +41,37 @@ async fn produce(connection: &Connection, topic: &Topic, values: &[&str]) {
     let (producer, mut deliveries) = Producer::new(connection, settings()).unwrap();
     for (tag, value) in values.iter().enumerate() {
         let (key, value) = (Some(value.as_bytes().to_vec()), Some(value.as_bytes().to_vec()));
-        let headers = vec![Header { name: "traceparent".into(), value: key.clone() }];
-        producer.send(tag, &Outgoing { topic: topic.clone(), key, value, headers }).unwrap();
+        let headers = vec![Header {
+            name: "traceparent".into(),
+            value: key.clone(),
+        }];
+        producer
+            .send(
+                tag,
+                &Outgoing {
+                    topic: topic.clone(),
+                    key,
+                    value,
+                    headers,
+                },
+            )
+            .unwrap();
     }
     for _ in values {
-        timeout(PATIENCE, deliveries.recv()).await.unwrap().unwrap().result.unwrap();
+        timeout(PATIENCE, deliveries.recv())
+            .await
+            .unwrap()
+            .unwrap()
+            .result
+            .unwrap();
     }
 }
 
 async fn next(events: &mut Receiver<Event>) -> Event {
-    timeout(PATIENCE, events.recv()).await.expect("an event in time").expect("the consumer lives")
+    timeout(PATIENCE, events.recv())
+        .await
+        .expect("an event in time")
+        .expect("the consumer lives")
 }
 
 async fn next_record(events: &mut Receiver<Event>) -> Record {
@@ -78,18 +102,25 @@ async fn what_is_written_is_read_and_then_the_end() {
     let (consumer, mut events) = Consumer::assigned(&connection, &topic, &start).unwrap();
     for (offset, value) in [(0, "a"), (1, "b")] {
         let record = next_record(&mut events).await;
-        assert_eq!((record.offset, record.key.as_deref()), (offset, Some(value.as_bytes())));
+        assert_eq!(
+            (record.offset, record.key.as_deref()),
+            (offset, Some(value.as_bytes()))
+        );
         assert_eq!(record.headers[0].value.as_deref(), Some(value.as_bytes()));
         assert!(record.timestamp_ms.is_some());
     }
-    assert!(matches!(next(&mut events).await, Event::EndOfPartition(Partition(0))));
+    assert!(matches!(
+        next(&mut events).await,
+        Event::EndOfPartition(Partition(0))
+    ));
     consumer.close().await;
 }
 
 #[tokio::test]
 async fn partitions_are_added_paused_and_resumed() {
     let (_broker, connection, topic) = mock("input", 2);
-    let (consumer, mut events) = Consumer::assigned(&connection, &topic, &[(Partition(0), Start::At(0))]).unwrap();
+    let (consumer, mut events) =
+        Consumer::assigned(&connection, &topic, &[(Partition(0), Start::At(0))]).unwrap();
     consumer.add(&[(Partition(1), Start::At(0))]).unwrap();
     let mut ended = Vec::new();
     while ended.len() < 2 {
@@ -134,7 +165,10 @@ async fn a_revocation_waits_for_the_work_in_hand() {
             break (partitions, revocation);
         }
     };
-    first.commit(&[(revoked[0], 0)]).await.expect("a commit while the partition is still ours");
+    first
+        .commit(&[(revoked[0], 0)])
+        .await
+        .expect("a commit while the partition is still ours");
     drop(revocation);
     let given = loop {
         match next(&mut second_events).await {
@@ -154,15 +188,21 @@ async fn a_cluster_that_does_not_answer_is_told_with_its_address() {
     let start = [(Partition(0), Start::At(0))];
     let (consumer, mut events) =
         Consumer::assigned(&connection("127.0.0.1:1"), &Topic::from("input"), &start).unwrap();
-    let Event::Disconnected(why) = next(&mut events).await else { panic!("no disconnection") };
-    assert!(why.contains("127.0.0.1:1") && why.contains("kafka.bootstrap_servers"), "{why}");
+    let Event::Disconnected(why) = next(&mut events).await else {
+        panic!("no disconnection")
+    };
+    assert!(
+        why.contains("127.0.0.1:1") && why.contains("kafka.bootstrap_servers"),
+        "{why}"
+    );
     consumer.close().await;
 }
 
 #[tokio::test]
 async fn an_outage_is_told_at_its_beginning_and_its_end() {
     let (broker, connection, topic) = mock("input", 1);
-    let (consumer, mut events) = Consumer::assigned(&connection, &topic, &[(Partition(0), Start::At(0))]).unwrap();
+    let (consumer, mut events) =
+        Consumer::assigned(&connection, &topic, &[(Partition(0), Start::At(0))]).unwrap();
     while !matches!(next(&mut events).await, Event::Connected) {}
     broker.take_down(1).unwrap();
     while !matches!(next(&mut events).await, Event::Disconnected(_)) {}

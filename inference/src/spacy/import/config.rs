@@ -9,51 +9,106 @@ const REQUIRED: [(&str, &str, &str); 34] = [
     ("nlp", "lang", r#""en""#),
     ("nlp", "tokenizer", r#"{"@tokenizers":"spacy.Tokenizer.v1"}"#),
     ("components.ner", "factory", r#""ner""#),
-    ("components.ner.model", "@architectures", r#""spacy.TransitionBasedParser.v2""#),
+    (
+        "components.ner.model",
+        "@architectures",
+        r#""spacy.TransitionBasedParser.v2""#,
+    ),
     ("components.ner.model", "state_type", r#""ner""#),
     ("components.ner.model", "extra_state_tokens", "false"),
     ("components.ner.model", "hidden_width", "64"),
     ("components.ner.model", "maxout_pieces", "2"),
     ("components.ner.model", "use_upper", "true"),
-    ("components.ner.model.tok2vec", "@architectures", r#""spacy.Tok2Vec.v2""#),
-    ("components.ner.model.tok2vec.embed", "@architectures", r#""spacy.MultiHashEmbed.v2""#),
+    (
+        "components.ner.model.tok2vec",
+        "@architectures",
+        r#""spacy.Tok2Vec.v2""#,
+    ),
+    (
+        "components.ner.model.tok2vec.embed",
+        "@architectures",
+        r#""spacy.MultiHashEmbed.v2""#,
+    ),
     ("components.ner.model.tok2vec.embed", "width", "96"),
-    ("components.ner.model.tok2vec.embed", "include_static_vectors", "false"),
-    ("components.ner.model.tok2vec.encode", "@architectures", r#""spacy.MaxoutWindowEncoder.v2""#),
+    (
+        "components.ner.model.tok2vec.embed",
+        "include_static_vectors",
+        "false",
+    ),
+    (
+        "components.ner.model.tok2vec.encode",
+        "@architectures",
+        r#""spacy.MaxoutWindowEncoder.v2""#,
+    ),
     ("components.ner.model.tok2vec.encode", "width", "96"),
     ("components.ner.model.tok2vec.encode", "depth", "4"),
     ("components.ner.model.tok2vec.encode", "window_size", "1"),
     ("components.ner.model.tok2vec.encode", "maxout_pieces", "3"),
     ("components.parser", "factory", r#""parser""#),
-    ("components.parser.model", "@architectures", r#""spacy.TransitionBasedParser.v2""#),
+    (
+        "components.parser.model",
+        "@architectures",
+        r#""spacy.TransitionBasedParser.v2""#,
+    ),
     ("components.parser.model", "state_type", r#""parser""#),
     ("components.parser.model", "extra_state_tokens", "false"),
     ("components.parser.model", "hidden_width", "64"),
     ("components.parser.model", "maxout_pieces", "2"),
     ("components.parser.model", "use_upper", "true"),
-    ("components.parser.model.tok2vec", "@architectures", r#""spacy.Tok2VecListener.v1""#),
+    (
+        "components.parser.model.tok2vec",
+        "@architectures",
+        r#""spacy.Tok2VecListener.v1""#,
+    ),
     ("components.parser.model.tok2vec", "upstream", r#""tok2vec""#),
-    ("components.tok2vec.model", "@architectures", r#""spacy.Tok2Vec.v2""#),
-    ("components.tok2vec.model.embed", "@architectures", r#""spacy.MultiHashEmbed.v2""#),
-    ("components.tok2vec.model.embed", "include_static_vectors", "false"),
-    ("components.tok2vec.model.encode", "@architectures", r#""spacy.MaxoutWindowEncoder.v2""#),
+    (
+        "components.tok2vec.model",
+        "@architectures",
+        r#""spacy.Tok2Vec.v2""#,
+    ),
+    (
+        "components.tok2vec.model.embed",
+        "@architectures",
+        r#""spacy.MultiHashEmbed.v2""#,
+    ),
+    (
+        "components.tok2vec.model.embed",
+        "include_static_vectors",
+        "false",
+    ),
+    (
+        "components.tok2vec.model.encode",
+        "@architectures",
+        r#""spacy.MaxoutWindowEncoder.v2""#,
+    ),
     ("components.tok2vec.model.encode", "width", "96"),
     ("components.tok2vec.model.encode", "depth", "4"),
     ("components.tok2vec.model.encode", "window_size", "1"),
 ];
 /// Components that either are computed or have no say in the entities.
-const KNOWN_COMPONENTS: [&str; 7] =
-    ["tok2vec", "tagger", "parser", "senter", "attribute_ruler", "lemmatizer", "ner"];
+const KNOWN_COMPONENTS: [&str; 7] = [
+    "tok2vec",
+    "tagger",
+    "parser",
+    "senter",
+    "attribute_ruler",
+    "lemmatizer",
+    "ner",
+];
 
 /// Checks `config.cfg`.
 pub(super) fn check(config: &str) -> Result<(), ImportError> {
-    let plain = ParseOption { enabled_quote: false, enabled_escape: false, ..ParseOption::default() };
+    let plain = ParseOption {
+        enabled_quote: false,
+        enabled_escape: false,
+        ..ParseOption::default()
+    };
     let config =
         Ini::load_from_str_opt(config, plain).map_err(|error| ImportError::damaged("config.cfg", error))?;
     let value = |section: &str, key: &str| {
-        config.get_from(Some(section), key).ok_or_else(|| {
-            ImportError::Unsupported(format!("config.cfg has no [{section}] {key}"))
-        })
+        config
+            .get_from(Some(section), key)
+            .ok_or_else(|| ImportError::Unsupported(format!("config.cfg has no [{section}] {key}")))
     };
     for (section, key, required) in REQUIRED {
         let found = value(section, key)?;
@@ -70,19 +125,27 @@ pub(super) fn check(config: &str) -> Result<(), ImportError> {
 
 /// The components that run must be known, and the parser must run before the recogniser.
 fn check_pipeline(pipeline: &[String], disabled: &[String]) -> Result<(), ImportError> {
-    let active: Vec<&str> =
-        pipeline.iter().filter(|name| !disabled.contains(name)).map(String::as_str).collect();
+    let active: Vec<&str> = pipeline
+        .iter()
+        .filter(|name| !disabled.contains(name))
+        .map(String::as_str)
+        .collect();
     if let Some(unknown) = active.iter().find(|name| !KNOWN_COMPONENTS.contains(name)) {
-        return Err(ImportError::Unsupported(format!("its pipeline has the component {unknown}")));
+        return Err(ImportError::Unsupported(format!(
+            "its pipeline has the component {unknown}"
+        )));
     }
     if active.contains(&"senter") {
-        return Err(ImportError::Unsupported("senter is not disabled and sets sentence starts".to_owned()));
+        return Err(ImportError::Unsupported(
+            "senter is not disabled and sets sentence starts".to_owned(),
+        ));
     }
     let place = |wanted| active.iter().position(|name| *name == wanted);
     match (place("tok2vec"), place("parser"), place("ner")) {
         (Some(tok2vec), Some(parser), Some(ner)) if tok2vec < parser && parser < ner => Ok(()),
         _ => {
-            let what = format!("its pipeline is {active:?}, it must have tok2vec, parser and ner in this order");
+            let what =
+                format!("its pipeline is {active:?}, it must have tok2vec, parser and ner in this order");
             Err(ImportError::Unsupported(what))
         }
     }
@@ -92,9 +155,15 @@ fn check_pipeline(pipeline: &[String], disabled: &[String]) -> Result<(), Import
 pub(super) fn check_component(file: &str, content: &[u8]) -> Result<(), ImportError> {
     let cfg: serde_json::Value =
         serde_json::from_slice(content).map_err(|error| ImportError::damaged(file, error))?;
-    for (key, required) in [("beam_width", serde_json::json!(1)), ("learn_tokens", serde_json::json!(false))] {
+    for (key, required) in [
+        ("beam_width", serde_json::json!(1)),
+        ("learn_tokens", serde_json::json!(false)),
+    ] {
         if cfg[key] != required {
-            return Err(ImportError::Unsupported(format!("{file} says {key} = {}, only {required} is", cfg[key])));
+            return Err(ImportError::Unsupported(format!(
+                "{file} says {key} = {}, only {required} is",
+                cfg[key]
+            )));
         }
     }
     Ok(())
@@ -115,13 +184,21 @@ mod tests {
                 Some((its, name, other)) if (its, name) == (section, key) => other,
                 _ => value,
             };
-            sections.entry(section).or_default().push(format!("{key} = {value}\n"));
+            sections
+                .entry(section)
+                .or_default()
+                .push(format!("{key} = {value}\n"));
         }
-        sections.into_iter().map(|(section, lines)| format!("[{section}]\n{}", lines.concat())).collect()
+        sections
+            .into_iter()
+            .map(|(section, lines)| format!("[{section}]\n{}", lines.concat()))
+            .collect()
     }
 
     fn refusal(section: &str, key: &str, value: &str) -> String {
-        check(&config(Some((section, key, value)))).unwrap_err().to_string()
+        check(&config(Some((section, key, value))))
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
@@ -131,7 +208,11 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_by_name() {
-        let vectors = refusal("components.ner.model.tok2vec.embed", "include_static_vectors", "true");
+        let vectors = refusal(
+            "components.ner.model.tok2vec.embed",
+            "include_static_vectors",
+            "true",
+        );
         assert_eq!(
             vectors,
             "the model is not supported: config.cfg says [components.ner.model.tok2vec.embed] \

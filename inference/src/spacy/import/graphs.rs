@@ -28,16 +28,28 @@ pub(super) fn embed(tower: &TowerWeights) -> Vec<u8> {
         let table = graph.weights(&[table.len() / WIDTH, WIDTH], table);
         let vectors = graph.apply("Gather", &[&table, &rows], &[Setting::Integer("axis", 0)]);
         let axes = graph.list(&[1]);
-        embedded.push(graph.apply("ReduceSum", &[&vectors, &axes], &[Setting::Integer("keepdims", 0)]));
+        embedded.push(graph.apply(
+            "ReduceSum",
+            &[&vectors, &axes],
+            &[Setting::Integer("keepdims", 0)],
+        ));
     }
-    let embedded = graph.apply("Concat", &embedded.iter().collect::<Vec<_>>(), &[Setting::Integer("axis", 1)]);
+    let embedded = graph.apply(
+        "Concat",
+        &embedded.iter().collect::<Vec<_>>(),
+        &[Setting::Integer("axis", 1)],
+    );
     let mixed = product(&mut graph, &embedded, &tower.layers[0]);
     let words = maxout(&mut graph, &mixed, &tower.layers[0]);
     graph.output("words", &words, &[WIDTH]);
 
     let parts = tower.first_convolution();
     // A row of the joint matrix holds that input's weights in each of the parts.
-    let row = |input: usize| parts.iter().flat_map(move |part| &part[input * CONVOLUTION..(input + 1) * CONVOLUTION]);
+    let row = |input: usize| {
+        parts
+            .iter()
+            .flat_map(move |part| &part[input * CONVOLUTION..(input + 1) * CONVOLUTION])
+    };
     let weights: Vec<f32> = (0..WIDTH).flat_map(row).copied().collect();
     let weights = graph.weights(&[WIDTH, PARTS * CONVOLUTION], &weights);
     let convolution = graph.apply("MatMul", &[&words, &weights], &[]);
@@ -61,7 +73,11 @@ pub(super) fn encode(tower: &TowerWeights, decoder: &Decoder) -> Vec<u8> {
     }
     let projection = graph.weights(&[HIDDEN, WIDTH], &tower.projection);
     let bias = graph.weights(&[HIDDEN], &tower.projection_bias);
-    let projected = graph.apply("Gemm", &[&rows, &projection, &bias], &[Setting::Integer("transB", 1)]);
+    let projected = graph.apply(
+        "Gemm",
+        &[&rows, &projection, &bias],
+        &[Setting::Integer("transB", 1)],
+    );
     let width = decoder.features * FEATURE;
     let lower = graph.weights(&[HIDDEN, width], &decoder.lower);
     let features = graph.apply("MatMul", &[&projected, &lower], &[]);
@@ -95,6 +111,9 @@ fn maxout(graph: &mut Graph, product: &Edge, layer: &MaxoutLayer) -> Edge {
     let greatest = graph.apply("Max", &pieces.iter().collect::<Vec<_>>(), &[]);
     let gain = graph.weights(&[WIDTH], &layer.gain);
     let shift = graph.weights(&[WIDTH], &layer.shift);
-    let settings = [Setting::Integer("axis", -1), Setting::Float("epsilon", LAYER_NORM_EPSILON)];
+    let settings = [
+        Setting::Integer("axis", -1),
+        Setting::Float("epsilon", LAYER_NORM_EPSILON),
+    ];
     graph.apply("LayerNormalization", &[&greatest, &gain, &shift], &settings)
 }

@@ -24,7 +24,9 @@ pub(super) fn entity_labels(moves: &[u8]) -> Result<Vec<String>, ImportError> {
     let [labels, nothing] = [begin.clone(), vec![String::new()]];
     let unit_expected: Vec<String> = labels.iter().chain(&nothing).cloned().collect();
     if labels.is_empty() || inside != labels || last != labels || unit != unit_expected || out != nothing {
-        return Err(ImportError::Unsupported(format!("{FILE} is not B, I, L, U of the same labels and O")));
+        return Err(ImportError::Unsupported(format!(
+            "{FILE} is not B, I, L, U of the same labels and O"
+        )));
     }
     Ok(labels)
 }
@@ -34,20 +36,32 @@ pub(super) fn arcs(moves: &[u8]) -> Result<ParserClasses, ImportError> {
     const FILE: &str = "parser/moves";
     let actions = read(FILE, moves)?;
     // 0 to 4 are shift, reduce, left arcs, right arcs and break.
-    let [shift, reduce, left, right, breaks] = ["0", "1", "2", "3", "4"].map(|action| labels(&actions, action));
+    let [shift, reduce, left, right, breaks] =
+        ["0", "1", "2", "3", "4"].map(|action| labels(&actions, action));
     if shift.len() != 1 || reduce.len() != 1 || breaks.len() != 1 || left.is_empty() || right.is_empty() {
-        return Err(ImportError::Unsupported(format!("{FILE} is not shift, reduce, left, right, break")));
+        return Err(ImportError::Unsupported(format!(
+            "{FILE} is not shift, reduce, left, right, break"
+        )));
     }
     if left.iter().chain(&right).any(|label| label == "subtok") {
-        return Err(ImportError::Unsupported("its parser learns tokens (subtok)".to_owned()));
+        return Err(ImportError::Unsupported(
+            "its parser learns tokens (subtok)".to_owned(),
+        ));
     }
-    Ok(ParserClasses { left: left.len(), right: right.len() })
+    Ok(ParserClasses {
+        left: left.len(),
+        right: right.len(),
+    })
 }
 
 /// spaCy's order within an action: the most frequent label first, on a tie the last by name.
 fn labels(actions: &Actions, action: &str) -> Vec<String> {
-    let mut labels: Vec<(i64, &String)> =
-        actions.get(action).into_iter().flatten().map(|(label, count)| (*count, label)).collect();
+    let mut labels: Vec<(i64, &String)> = actions
+        .get(action)
+        .into_iter()
+        .flatten()
+        .map(|(label, count)| (*count, label))
+        .collect();
     labels.sort_unstable();
     labels.into_iter().rev().map(|(_, label)| label.clone()).collect()
 }
@@ -55,7 +69,9 @@ fn labels(actions: &Actions, action: &str) -> Vec<String> {
 fn read(file: &str, content: &[u8]) -> Result<Actions, ImportError> {
     let value = thinc::message_pack(file, content)?;
     let moves = thinc::field(file, &value, "moves")?;
-    let text = moves.as_str().ok_or_else(|| ImportError::damaged(file, "moves is not text"))?;
+    let text = moves
+        .as_str()
+        .ok_or_else(|| ImportError::damaged(file, "moves is not text"))?;
     let Moves(actions) = serde_json::from_str(text).map_err(|error| ImportError::damaged(file, error))?;
     match thinc::field(file, &value, "cfg").and_then(|cfg| thinc::field(file, cfg, "neg_key")) {
         Ok(Value::Nil) | Err(_) => Ok(actions),

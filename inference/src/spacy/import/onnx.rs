@@ -140,7 +140,12 @@ pub(super) struct Graph {
 
 impl Graph {
     pub(super) fn new(name: &str) -> Self {
-        Self { proto: GraphProto { name: name.to_owned(), ..GraphProto::default() } }
+        Self {
+            proto: GraphProto {
+                name: name.to_owned(),
+                ..GraphProto::default()
+            },
+        }
     }
 
     /// An input of 32-bit integers.
@@ -157,12 +162,20 @@ impl Graph {
 
     /// A constant of floats.
     pub(super) fn weights(&mut self, shape: &[usize], values: &[f32]) -> Edge {
-        self.constant(FLOAT, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        self.constant(
+            FLOAT,
+            shape,
+            values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        )
     }
 
     /// A constant list of integers.
     pub(super) fn list(&mut self, values: &[i64]) -> Edge {
-        self.constant(INT64, &[values.len()], values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        self.constant(
+            INT64,
+            &[values.len()],
+            values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        )
     }
 
     /// A constant integer.
@@ -179,7 +192,9 @@ impl Graph {
 
     /// The results of an operator that has `count` of them.
     pub(super) fn apply_split(&mut self, inputs: &[&Edge], count: usize, settings: &[Setting]) -> Vec<Edge> {
-        let names: Vec<String> = (0..count).map(|part| format!("Split{}_{part}", self.proto.node.len())).collect();
+        let names: Vec<String> = (0..count)
+            .map(|part| format!("Split{}_{part}", self.proto.node.len()))
+            .collect();
         self.push("Split", inputs, names.clone(), settings);
         names.into_iter().map(Edge).collect()
     }
@@ -196,7 +211,10 @@ impl Graph {
             ir_version: IR_VERSION,
             producer_name: env!("CARGO_PKG_NAME").to_owned(),
             graph: Some(self.proto),
-            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
+            opset_import: vec![OperatorSetIdProto {
+                domain: String::new(),
+                version: OPSET,
+            }],
         };
         model.encode_to_vec()
     }
@@ -213,8 +231,16 @@ impl Graph {
 
     fn constant(&mut self, data_type: i32, shape: &[usize], raw_data: Vec<u8>) -> Edge {
         let name = format!("constant{}", self.proto.initializer.len());
-        let dims = shape.iter().map(|&length| length.try_into().unwrap_or(i64::MAX)).collect();
-        self.proto.initializer.push(TensorProto { dims, data_type, name: name.clone(), raw_data });
+        let dims = shape
+            .iter()
+            .map(|&length| length.try_into().unwrap_or(i64::MAX))
+            .collect();
+        self.proto.initializer.push(TensorProto {
+            dims,
+            data_type,
+            name: name.clone(),
+            raw_data,
+        });
         Edge(name)
     }
 }
@@ -224,13 +250,31 @@ fn attribute(setting: &Setting) -> AttributeProto {
         Setting::Integer(name, value) => (name, 0.0, value, ATTRIBUTE_INT),
         Setting::Float(name, value) => (name, value, 0, ATTRIBUTE_FLOAT),
     };
-    AttributeProto { name: name.to_owned(), f, i, r#type }
+    AttributeProto {
+        name: name.to_owned(),
+        f,
+        i,
+        r#type,
+    }
 }
 
 fn value_info(name: &str, elem_type: i32, row: &[usize]) -> ValueInfoProto {
-    let rows = DimensionProto { dim_value: None, dim_param: Some("rows".to_owned()) };
-    let fixed = row.iter().map(|&length| DimensionProto { dim_value: length.try_into().ok(), dim_param: None });
-    let shape = Some(TensorShapeProto { dim: std::iter::once(rows).chain(fixed).collect() });
-    let r#type = Some(TypeProto { tensor_type: Some(TensorTypeProto { elem_type, shape }) });
-    ValueInfoProto { name: name.to_owned(), r#type }
+    let rows = DimensionProto {
+        dim_value: None,
+        dim_param: Some("rows".to_owned()),
+    };
+    let fixed = row.iter().map(|&length| DimensionProto {
+        dim_value: length.try_into().ok(),
+        dim_param: None,
+    });
+    let shape = Some(TensorShapeProto {
+        dim: std::iter::once(rows).chain(fixed).collect(),
+    });
+    let r#type = Some(TypeProto {
+        tensor_type: Some(TensorTypeProto { elem_type, shape }),
+    });
+    ValueInfoProto {
+        name: name.to_owned(),
+        r#type,
+    }
 }

@@ -40,13 +40,18 @@ pub(super) fn tokenizer(content: &[u8]) -> Result<TokenizerTables, ImportError> 
     let field = |name: &'static str| thinc::field(FILE, &value, name);
     let text = |name: &'static str| {
         let text = field(name)?.as_str();
-        text.map(str::to_owned).ok_or_else(|| ImportError::Unsupported(format!("its tokenizer has no {name}")))
+        text.map(str::to_owned)
+            .ok_or_else(|| ImportError::Unsupported(format!("its tokenizer has no {name}")))
     };
     if !field("token_match")?.is_nil() {
-        return Err(ImportError::Unsupported("its tokenizer has a token_match".to_owned()));
+        return Err(ImportError::Unsupported(
+            "its tokenizer has a token_match".to_owned(),
+        ));
     }
     if field("faster_heuristics")? != &Value::Boolean(true) {
-        return Err(ImportError::Unsupported("its tokenizer goes without faster_heuristics".to_owned()));
+        return Err(ImportError::Unsupported(
+            "its tokenizer goes without faster_heuristics".to_owned(),
+        ));
     }
     let mut exceptions = BTreeMap::new();
     for (key, tokens) in field("exceptions")?.as_map().into_iter().flatten() {
@@ -71,19 +76,30 @@ fn exception(text: &str, tokens: &[Value]) -> Result<Vec<ExceptionToken>, Import
     let mut read = Vec::new();
     for token in tokens {
         let attribute = |number: u64| {
-            let found = token.as_map()?.iter().find(|(key, _)| key.as_u64() == Some(number))?;
+            let found = token
+                .as_map()?
+                .iter()
+                .find(|(key, _)| key.as_u64() == Some(number))?;
             found.1.as_str().map(str::to_owned)
         };
         let attributes = token.as_map().map_or(0, Vec::len);
-        let token = ExceptionToken { orth: attribute(ORTH).unwrap_or_default(), norm: attribute(NORM) };
+        let token = ExceptionToken {
+            orth: attribute(ORTH).unwrap_or_default(),
+            norm: attribute(NORM),
+        };
         if attributes != 1 + usize::from(token.norm.is_some()) {
-            return Err(ImportError::Unsupported(format!("its exception {text:?} sets more than a norm")));
+            return Err(ImportError::Unsupported(format!(
+                "its exception {text:?} sets more than a norm"
+            )));
         }
         read.push(token);
     }
     let whole: String = read.iter().map(|token| token.orth.as_str()).collect();
     if whole != text || read.iter().any(|token| token.orth.is_empty()) {
-        return Err(ImportError::damaged("tokenizer", format!("the tokens of the exception {text:?} are not its text")));
+        return Err(ImportError::damaged(
+            "tokenizer",
+            format!("the tokens of the exception {text:?} are not its text"),
+        ));
     }
     Ok(read)
 }

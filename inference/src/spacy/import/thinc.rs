@@ -36,15 +36,24 @@ impl ThincModel {
         let model = message_pack(file, content)?;
         let list = |name| {
             let value = field(file, &model, name)?;
-            value.as_array().ok_or_else(|| ImportError::damaged(file, format!("{name} is not a list")))
+            value
+                .as_array()
+                .ok_or_else(|| ImportError::damaged(file, format!("{name} is not a list")))
         };
         let (nodes, attributes, parameters) = (list("nodes")?, list("attrs")?, list("params")?);
         if nodes.len() != attributes.len() || nodes.len() != parameters.len() {
-            return Err(ImportError::damaged(file, "its lists of nodes, attributes and parameters differ in length"));
+            return Err(ImportError::damaged(
+                file,
+                "its lists of nodes, attributes and parameters differ in length",
+            ));
         }
         let nodes = nodes.iter().zip(attributes).zip(parameters);
-        let nodes = nodes.map(|((node, attributes), parameters)| Node::read(file, node, attributes, parameters));
-        Ok(Self { file, nodes: nodes.collect::<Result<_, _>>()? })
+        let nodes =
+            nodes.map(|((node, attributes), parameters)| Node::read(file, node, attributes, parameters));
+        Ok(Self {
+            file,
+            nodes: nodes.collect::<Result<_, _>>()?,
+        })
     }
 
     /// The file that the model was read from.
@@ -126,7 +135,9 @@ impl Node {
 
     /// A parameter of any shape.
     pub(super) fn tensor(&self, name: &str) -> Result<&Tensor, ImportError> {
-        self.parameters.get(name).ok_or_else(|| self.damaged(format!("has no parameter {name}")))
+        self.parameters
+            .get(name)
+            .ok_or_else(|| self.damaged(format!("has no parameter {name}")))
     }
 
     fn damaged(&self, what: String) -> ImportError {
@@ -138,23 +149,36 @@ impl Tensor {
     /// An array as `msgpack-numpy` writes it: a map whose keys are bytes.
     fn read(value: &Value) -> Result<Self, String> {
         let part = |name: &str| {
-            let found = value.as_map().into_iter().flatten().find(|(key, _)| key.as_slice() == Some(name.as_bytes()));
-            found.map(|(_, value)| value).ok_or_else(|| format!("an array has no {name}"))
+            let found = value
+                .as_map()
+                .into_iter()
+                .flatten()
+                .find(|(key, _)| key.as_slice() == Some(name.as_bytes()));
+            found
+                .map(|(_, value)| value)
+                .ok_or_else(|| format!("an array has no {name}"))
         };
         let kind = part("type")?.as_str();
         if kind != Some("<f4") {
             return Err(format!("an array is of type {kind:?}, not <f4"));
         }
         let length = |value: &Value| value.as_u64().and_then(|length| usize::try_from(length).ok());
-        let shape = part("shape")?.as_array().map(|shape| shape.iter().map(length).collect::<Option<Vec<_>>>());
+        let shape = part("shape")?
+            .as_array()
+            .map(|shape| shape.iter().map(length).collect::<Option<Vec<_>>>());
         let shape = shape.flatten().ok_or("an array has no proper shape")?;
         let data = part("data")?.as_slice().ok_or("an array has no data")?;
         let (values, rest) = data.as_chunks::<4>();
-        let expected = shape.iter().try_fold(1_usize, |product, &length| product.checked_mul(length));
+        let expected = shape
+            .iter()
+            .try_fold(1_usize, |product, &length| product.checked_mul(length));
         if Some(values.len()) != expected || !rest.is_empty() {
             return Err(format!("an array of shape {shape:?} has {} bytes", data.len()));
         }
-        Ok(Self { shape, values: values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect() })
+        Ok(Self {
+            shape,
+            values: values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        })
     }
 }
 
@@ -164,7 +188,10 @@ pub(super) fn message_pack(file: &str, content: &[u8]) -> Result<Value, ImportEr
     let value = rmpv::decode::read_value_with_max_depth(&mut rest, MAX_DEPTH)
         .map_err(|error| ImportError::damaged(file, error))?;
     if !rest.is_empty() {
-        return Err(ImportError::damaged(file, format!("{} bytes follow its end", rest.len())));
+        return Err(ImportError::damaged(
+            file,
+            format!("{} bytes follow its end", rest.len()),
+        ));
     }
     Ok(value)
 }
@@ -173,7 +200,9 @@ pub(super) fn message_pack(file: &str, content: &[u8]) -> Result<Value, ImportEr
 pub(super) fn field<'v>(file: &str, value: &'v Value, name: &str) -> Result<&'v Value, ImportError> {
     let mut fields = value.as_map().into_iter().flatten();
     let found = fields.find(|(key, _)| key.as_str() == Some(name));
-    found.map(|(_, value)| value).ok_or_else(|| ImportError::damaged(file, format!("it has no {name}")))
+    found
+        .map(|(_, value)| value)
+        .ok_or_else(|| ImportError::damaged(file, format!("it has no {name}")))
 }
 
 fn entries(value: &Value) -> impl Iterator<Item = (String, &Value)> {
@@ -198,15 +227,30 @@ mod tests {
     #[test]
     fn an_array_has_as_many_values_as_its_shape_says() {
         let tensor = Tensor::read(&array(&[2, 1], &[0, 0, 128, 63, 0, 0, 0, 64])).unwrap();
-        assert_eq!(tensor, Tensor { shape: vec![2, 1], values: vec![1.0, 2.0] });
-        for (shape, data) in [(vec![2, 2], vec![0; 8]), (vec![1], vec![0; 3]), (vec![u64::MAX, 9], vec![0; 4])] {
+        assert_eq!(
+            tensor,
+            Tensor {
+                shape: vec![2, 1],
+                values: vec![1.0, 2.0]
+            }
+        );
+        for (shape, data) in [
+            (vec![2, 2], vec![0; 8]),
+            (vec![1], vec![0; 3]),
+            (vec![u64::MAX, 9], vec![0; 4]),
+        ] {
             Tensor::read(&array(&shape, &data)).unwrap_err();
         }
     }
 
     #[test]
     fn hostile_bytes_are_an_error() {
-        for bytes in [vec![], vec![0x91; 100], vec![0xdd, 0xff, 0xff, 0xff, 0xff], vec![0x80, 0x80]] {
+        for bytes in [
+            vec![],
+            vec![0x91; 100],
+            vec![0xdd, 0xff, 0xff, 0xff, 0xff],
+            vec![0x80, 0x80],
+        ] {
             assert!(message_pack("ner/model", &bytes).is_err(), "{bytes:?}");
         }
         assert!(ThincModel::read("ner/model", &[0x80]).is_err());

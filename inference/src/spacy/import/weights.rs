@@ -42,7 +42,8 @@ impl MaxoutLayer {
         let mut columns = Vec::with_capacity(inputs.len() * CONVOLUTION);
         for input in inputs {
             for piece in 0..MAXOUT_PIECES {
-                let weight = |output: usize| self.weights[(output * MAXOUT_PIECES + piece) * self.inputs + input];
+                let weight =
+                    |output: usize| self.weights[(output * MAXOUT_PIECES + piece) * self.inputs + input];
                 columns.extend((0..WIDTH).map(weight));
             }
         }
@@ -51,7 +52,8 @@ impl MaxoutLayer {
 
     /// The bias, `[piece][output]`.
     pub(super) fn bias(&self) -> Vec<f32> {
-        let places = (0..MAXOUT_PIECES).flat_map(|piece| (0..WIDTH).map(move |output| output * MAXOUT_PIECES + piece));
+        let places =
+            (0..MAXOUT_PIECES).flat_map(|piece| (0..WIDTH).map(move |output| output * MAXOUT_PIECES + piece));
         places.map(|place| self.bias[place]).collect()
     }
 }
@@ -63,20 +65,29 @@ impl TowerWeights {
         let mixed = embedding.columns.len() * WIDTH;
         let (maxouts, norms) = (tok2vec.named("maxout"), tok2vec.named("layernorm"));
         if maxouts.len() != DEPTH + 1 || norms.len() != DEPTH + 1 {
-            let what = format!("{} has {} maxout layers, only {} are", tok2vec.file(), maxouts.len(), DEPTH + 1);
+            let what = format!(
+                "{} has {} maxout layers, only {} are",
+                tok2vec.file(),
+                maxouts.len(),
+                DEPTH + 1
+            );
             return Err(ImportError::Unsupported(what));
         }
         // Breadth first, so the mixing layer, which is nested less, comes before the convolutions.
         let inputs = std::iter::once(mixed).chain([3 * WIDTH; DEPTH]);
-        let layers = maxouts.iter().zip(norms).zip(inputs).map(|((maxout, norm), inputs)| {
-            Ok(MaxoutLayer {
-                inputs,
-                weights: maxout.parameter("W", &[WIDTH, MAXOUT_PIECES, inputs])?.to_vec(),
-                bias: maxout.parameter("b", &[WIDTH, MAXOUT_PIECES])?.to_vec(),
-                gain: norm.parameter("G", &[WIDTH])?.to_vec(),
-                shift: norm.parameter("b", &[WIDTH])?.to_vec(),
-            })
-        });
+        let layers = maxouts
+            .iter()
+            .zip(norms)
+            .zip(inputs)
+            .map(|((maxout, norm), inputs)| {
+                Ok(MaxoutLayer {
+                    inputs,
+                    weights: maxout.parameter("W", &[WIDTH, MAXOUT_PIECES, inputs])?.to_vec(),
+                    bias: maxout.parameter("b", &[WIDTH, MAXOUT_PIECES])?.to_vec(),
+                    gain: norm.parameter("G", &[WIDTH])?.to_vec(),
+                    shift: norm.parameter("b", &[WIDTH])?.to_vec(),
+                })
+            });
         let projection = projection(model)?;
         Ok(Self {
             embedding,
@@ -97,15 +108,25 @@ impl TowerWeights {
 fn embedding(tok2vec: &ThincModel) -> Result<(EmbeddingTables, Vec<Vec<f32>>), ImportError> {
     let file = tok2vec.file();
     let extract = tok2vec.named("extract_features");
-    let extract = extract.first().ok_or_else(|| ImportError::damaged(file, "it extracts no features"))?;
+    let extract = extract
+        .first()
+        .ok_or_else(|| ImportError::damaged(file, "it extracts no features"))?;
     let names = extract.names("columns")?;
     let mut embeds = Vec::new();
     for node in tok2vec.named("hashembed") {
         embeds.push((node.number("column")?, node));
     }
     embeds.sort_by_key(|(column, _)| *column);
-    if embeds.len() != names.len() || embeds.iter().zip(0..).any(|((column, _), place)| *column != place) {
-        return Err(ImportError::damaged(file, format!("it has {} tables for {names:?}", embeds.len())));
+    if embeds.len() != names.len()
+        || embeds
+            .iter()
+            .zip(0..)
+            .any(|((column, _), place)| *column != place)
+    {
+        return Err(ImportError::damaged(
+            file,
+            format!("it has {} tables for {names:?}", embeds.len()),
+        ));
     }
     let (mut columns, mut tables) = (Vec::new(), Vec::new());
     for (name, (_, node)) in names.iter().zip(embeds) {
@@ -113,7 +134,11 @@ fn embedding(tok2vec: &ThincModel) -> Result<(EmbeddingTables, Vec<Vec<f32>>), I
             .map_err(|_unknown| ImportError::Unsupported(format!("{file} embeds the attribute {name}")))?;
         let rows = node.tensor("E")?.shape.first().copied().unwrap_or_default();
         let number = |value: u64| u32::try_from(value).map_err(|error| ImportError::damaged(file, error));
-        columns.push(Column { attribute, seed: number(node.number("seed")?)?, rows: number(rows.max(1) as u64)? });
+        columns.push(Column {
+            attribute,
+            seed: number(node.number("seed")?)?,
+            rows: number(rows.max(1) as u64)?,
+        });
         tables.push(node.parameter("E", &[rows.max(1), WIDTH])?.to_vec());
     }
     Ok((EmbeddingTables { columns }, tables))
@@ -122,10 +147,16 @@ fn embedding(tok2vec: &ThincModel) -> Result<(EmbeddingTables, Vec<Vec<f32>>), I
 /// The linear layer between tower and decoder: the one that is not the decoder's upper layer.
 fn projection(model: &ThincModel) -> Result<&Node, ImportError> {
     let upper = model.reference("upper")?;
-    let mut others = model.named("linear").into_iter().filter(|node| !std::ptr::eq(*node, upper));
+    let mut others = model
+        .named("linear")
+        .into_iter()
+        .filter(|node| !std::ptr::eq(*node, upper));
     match (others.next(), others.next()) {
         (Some(projection), None) => Ok(projection),
-        _ => Err(ImportError::Unsupported(format!("{} has not one linear layer below its decoder", model.file()))),
+        _ => Err(ImportError::Unsupported(format!(
+            "{} has not one linear layer below its decoder",
+            model.file()
+        ))),
     }
 }
 
@@ -150,7 +181,8 @@ impl Decoder {
         // Where each piece-major place of a feature stands in spaCy's order.
         let places = (0..PIECES).flat_map(|piece| (0..HIDDEN).map(move |unit| unit * PIECES + piece));
         let places: Vec<usize> = places.collect();
-        let outputs = (0..features).flat_map(|feature| places.iter().map(move |place| feature * FEATURE + place));
+        let outputs =
+            (0..features).flat_map(|feature| places.iter().map(move |place| feature * FEATURE + place));
         let outputs: Vec<usize> = outputs.collect();
         let lower_of = |input: usize| outputs.iter().map(move |output| weights[output * HIDDEN + input]);
         Ok(Self {
@@ -182,7 +214,10 @@ pub(super) fn decoders(parts: &[(&str, &TowerWeights, &Decoder)]) -> Result<Vec<
     let unsupported = |error: safetensors::SafeTensorError| ImportError::Unsupported(error.to_string());
     let mut views = Vec::new();
     for (name, shape, bytes) in &tensors {
-        views.push((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(unsupported)?));
+        views.push((
+            name.as_str(),
+            TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(unsupported)?,
+        ));
     }
     safetensors::serialize(views, None).map_err(unsupported)
 }

@@ -28,25 +28,41 @@ pub(super) struct Wheel {
 impl Wheel {
     pub(super) fn open(path: &Path) -> Result<Self, ImportError> {
         let name = path.display().to_string();
-        let io = |source| ImportError::Io { action: "read", path: path.to_owned(), source };
+        let io = |source| ImportError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        };
         let mut content = Vec::new();
         let file = File::open(path).map_err(io)?;
-        file.take(MAX_WHEEL_BYTES + 1).read_to_end(&mut content).map_err(io)?;
+        file.take(MAX_WHEEL_BYTES + 1)
+            .read_to_end(&mut content)
+            .map_err(io)?;
         if content.len() as u64 > MAX_WHEEL_BYTES {
-            return Err(ImportError::damaged(&name, format!("it has more than {MAX_WHEEL_BYTES} bytes")));
+            return Err(ImportError::damaged(
+                &name,
+                format!("it has more than {MAX_WHEEL_BYTES} bytes"),
+            ));
         }
         let facts = FileFacts::of(&content);
-        let archive = ZipArchive::new(Cursor::new(content)).map_err(|error| ImportError::damaged(&name, error))?;
+        let archive =
+            ZipArchive::new(Cursor::new(content)).map_err(|error| ImportError::damaged(&name, error))?;
         let names: Result<Vec<_>, _> = archive.file_names().collect();
         let names = names.map_err(|error| ImportError::damaged(&name, error))?;
         let mut folders = names.iter().filter_map(|file| file.strip_suffix(MARKER));
         let folder = match (folders.next(), folders.next()) {
             (Some(folder), None) => folder.to_owned(),
             (None, _) => return Err(ImportError::damaged(&name, "it has no config.cfg")),
-            (Some(_), Some(_)) => return Err(ImportError::Unsupported(format!("{name} holds several models"))),
+            (Some(_), Some(_)) => {
+                return Err(ImportError::Unsupported(format!("{name} holds several models")));
+            }
         };
         drop(names);
-        Ok(Self { archive, folder, facts })
+        Ok(Self {
+            archive,
+            folder,
+            facts,
+        })
     }
 
     /// The size and hash of the wheel.
@@ -56,7 +72,8 @@ impl Wheel {
 
     /// A file of the model.
     pub(super) fn bytes(&mut self, name: &str) -> Result<Vec<u8>, ImportError> {
-        self.optional(name)?.ok_or_else(|| ImportError::damaged(name, "it is missing from the wheel"))
+        self.optional(name)?
+            .ok_or_else(|| ImportError::damaged(name, "it is missing from the wheel"))
     }
 
     /// A file of the model as text.
@@ -77,7 +94,10 @@ impl Wheel {
         let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content);
         read.map_err(|error| ImportError::damaged(name, error))?;
         if content.len() as u64 > MAX_FILE_BYTES {
-            return Err(ImportError::damaged(name, format!("it unpacks to more than {MAX_FILE_BYTES} bytes")));
+            return Err(ImportError::damaged(
+                name,
+                format!("it unpacks to more than {MAX_FILE_BYTES} bytes"),
+            ));
         }
         Ok(Some(content))
     }

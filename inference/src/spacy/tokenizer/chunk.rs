@@ -39,7 +39,10 @@ enum Exceptions {
 impl ChunkSplitter {
     pub(super) fn new(tables: TokenizerTables) -> Result<Self, PatternError> {
         let patterns = Patterns::new(&tables)?;
-        Ok(Self { patterns, exceptions: tables.exceptions.into_iter().collect() })
+        Ok(Self {
+            patterns,
+            exceptions: tables.exceptions.into_iter().collect(),
+        })
     }
 
     /// The pieces of `chunk`.
@@ -60,7 +63,10 @@ impl ChunkSplitter {
     /// The pieces of the exception `text`, if it is one.
     pub(super) fn exception(&self, text: &str) -> Option<impl Iterator<Item = Piece<'_>>> {
         let tokens = self.exceptions.get(text)?;
-        Some(tokens.iter().map(|token| Piece { length: token.orth.len(), norm: token.norm.as_deref() }))
+        Some(tokens.iter().map(|token| Piece {
+            length: token.orth.len(),
+            norm: token.norm.as_deref(),
+        }))
     }
 
     /// Whether `text` would be split by an affix or an infix.
@@ -129,10 +135,19 @@ impl ChunkSplitter {
         while let Some((start, end)) = self.patterns.infix(text, from)? {
             // spaCy leaves an infix at the very start to the token that it begins.
             if start > 0 {
-                pieces.extend([start - done, end - start].into_iter().filter(|&length| length > 0).map(Piece::plain));
+                pieces.extend(
+                    [start - done, end - start]
+                        .into_iter()
+                        .filter(|&length| length > 0)
+                        .map(Piece::plain),
+                );
                 done = end;
             }
-            from = if end > start { end } else { text.ceil_char_boundary(end + 1) };
+            from = if end > start {
+                end
+            } else {
+                text.ceil_char_boundary(end + 1)
+            };
             if from >= text.len() {
                 break;
             }
@@ -149,14 +164,20 @@ mod tests {
     use super::*;
 
     fn splitter() -> ChunkSplitter {
-        let token = |orth: &str, norm: Option<&str>| ExceptionToken { orth: orth.into(), norm: norm.map(Into::into) };
+        let token = |orth: &str, norm: Option<&str>| ExceptionToken {
+            orth: orth.into(),
+            norm: norm.map(Into::into),
+        };
         ChunkSplitter::new(TokenizerTables {
             prefix: r"^\(|^\$|^'".into(),
             suffix: r"\)$|,$|\.$|'s$".into(),
             infix: r"-|^=".into(),
             url: "^http:.*$".into(),
             exceptions: [
-                ("don't".to_owned(), vec![token("do", None), token("n't", Some("not"))]),
+                (
+                    "don't".to_owned(),
+                    vec![token("do", None), token("n't", Some("not"))],
+                ),
                 ("Inc.".to_owned(), vec![token("Inc.", None)]),
             ]
             .into(),
@@ -187,7 +208,10 @@ mod tests {
 
     #[test]
     fn an_exception_brings_its_norms() {
-        assert_eq!(split("don't"), [("do".into(), None), ("n't".into(), Some("not".into()))]);
+        assert_eq!(
+            split("don't"),
+            [("do".into(), None), ("n't".into(), Some("not".into()))]
+        );
     }
 
     #[test]

@@ -144,7 +144,10 @@ mod tests {
 
     #[test]
     fn pythons_escapes_become_pcre2s() {
-        assert_eq!(pcre2_syntax(r"(?u)[\w\-]\u00e9\U0001F600\d\S\."), r"[\p{L}\p{N}_\-]\x{00e9}\x{0001F600}\p{Nd}(?s:.)\.");
+        assert_eq!(
+            pcre2_syntax(r"(?u)[\w\-]\u00e9\U0001F600\d\S\."),
+            r"[\p{L}\p{N}_\-]\x{00e9}\x{0001F600}\p{Nd}(?s:.)\."
+        );
     }
 
     #[test]
@@ -153,25 +156,48 @@ mod tests {
         assert_eq!(patterns.suffix("5%"), Ok(1));
         assert_eq!(patterns.suffix("a%"), Ok(0), "the character before decides");
         let dots = ".".repeat(3 * SUFFIX_WINDOW);
-        assert_eq!(patterns.suffix(&format!("a{dots}")), Ok(dots.len()), "a run of stops is one suffix");
-        assert_eq!(patterns.suffix(&format!("{}é)", "é".repeat(SUFFIX_WINDOW))), Ok(1));
+        assert_eq!(
+            patterns.suffix(&format!("a{dots}")),
+            Ok(dots.len()),
+            "a run of stops is one suffix"
+        );
+        assert_eq!(
+            patterns.suffix(&format!("{}é)", "é".repeat(SUFFIX_WINDOW))),
+            Ok(1)
+        );
     }
 
     #[test]
     fn an_address_may_hold_number_letters() {
-        assert_eq!(patterns().is_url("x²://é"), Ok(true), "Python's \\w holds ², PCRE2's would not");
+        assert_eq!(
+            patterns().is_url("x²://é"),
+            Ok(true),
+            "Python's \\w holds ², PCRE2's would not"
+        );
     }
 
     #[test]
     fn a_match_without_end_is_an_error() {
-        let hostile = TokenizerTables { url: "^(?:a+)+$".into(), ..tables() };
+        let hostile = TokenizerTables {
+            url: "^(?:a+)+$".into(),
+            ..tables()
+        };
         let patterns = Patterns::new(&hostile).unwrap();
-        assert_eq!(patterns.is_url(&format!("{}b", "a".repeat(40))), Err(TooComplex { length: 41 }));
+        assert_eq!(
+            patterns.is_url(&format!("{}b", "a".repeat(40))),
+            Err(TooComplex { length: 41 })
+        );
     }
 
     fn tables() -> TokenizerTables {
         let none = || "(?!)".to_owned();
         let exceptions = std::collections::BTreeMap::default();
-        TokenizerTables { prefix: none(), suffix: none(), infix: none(), url: none(), exceptions }
+        TokenizerTables {
+            prefix: none(),
+            suffix: none(),
+            infix: none(),
+            url: none(),
+            exceptions,
+        }
     }
 }

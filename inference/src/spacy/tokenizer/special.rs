@@ -30,8 +30,14 @@ struct Span {
 
 impl SpecialCases {
     pub(super) fn new(splitter: &ChunkSplitter) -> Result<Self, super::PatternError> {
-        let own = |piece: Piece<'_>| OwnedPiece { length: piece.length, norm: piece.norm.map(str::to_owned) };
-        let mut cases = Self { sequences: HashMap::new(), tokens: HashMap::new() };
+        let own = |piece: Piece<'_>| OwnedPiece {
+            length: piece.length,
+            norm: piece.norm.map(str::to_owned),
+        };
+        let mut cases = Self {
+            sequences: HashMap::new(),
+            tokens: HashMap::new(),
+        };
         for text in splitter.exceptions() {
             // An exception is short; a pattern that gives up on it is left out like one that does not match.
             if let Some(sequence) = sequence(splitter, text).unwrap_or_default() {
@@ -67,12 +73,19 @@ impl SpecialCases {
         let mut next = 0;
         for span in spans {
             let (first, last) = (tokens[span.start], tokens[span.end - 1]);
-            let Some(pieces) = self.tokens.get(&text[first.start..last.range().end]) else { continue };
+            let Some(pieces) = self.tokens.get(&text[first.start..last.range().end]) else {
+                continue;
+            };
             replaced.extend_from_slice(&tokens[next..span.start]);
             let mut start = first.start;
             for piece in pieces {
                 let lexeme = intern(&text[start..start + piece.length], piece.norm.as_deref());
-                replaced.push(Token { lexeme, start, length: piece.length, space_after: false });
+                replaced.push(Token {
+                    lexeme,
+                    start,
+                    length: piece.length,
+                    space_after: false,
+                });
                 start += piece.length;
             }
             if let Some(token) = replaced.last_mut() {
@@ -143,7 +156,10 @@ mod tests {
 
     #[test]
     fn the_longest_span_wins_then_the_earliest() {
-        assert_eq!(chosen(vec![span(0, 2), span(1, 4), span(4, 6)]), [span(1, 4), span(4, 6)]);
+        assert_eq!(
+            chosen(vec![span(0, 2), span(1, 4), span(4, 6)]),
+            [span(1, 4), span(4, 6)]
+        );
         assert_eq!(chosen(vec![span(1, 3), span(0, 2)]), [span(0, 2)]);
     }
 
