@@ -1,6 +1,6 @@
 //! Prints the values of a topic's records, from the first on, until interrupted or so many are printed.
 //!
-//! usage: consume_result HOST:PORT TOPIC [COUNT]
+//! usage: `consume_result` HOST:PORT TOPIC [COUNT]
 
 use std::io::Write;
 

@@ -1,6 +1,6 @@
 //! Sends the lines of a file to a topic, as fast as the broker takes them.
 //!
-//! usage: produce_input HOST:PORT TOPIC FILE
+//! usage: `produce_input` HOST:PORT TOPIC FILE
 
 use std::io::Write;
 use std::time::Duration;

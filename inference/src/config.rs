@@ -88,7 +88,7 @@ impl Default for RawOutput {
             ordering: Ordering::Partition,
             compression: Compression::Lz4,
             linger: Duration::from_millis(1),
-            delivery_timeout: Duration::from_secs(300),
+            delivery_timeout: Duration::from_mins(5),
         }
     }
 }
@@ -195,7 +195,7 @@ impl Default for RawProgress {
             protocol: GroupProtocol::Classic,
             commit_interval: Duration::from_secs(1),
             session_timeout: Duration::from_secs(45),
-            max_poll_interval: Duration::from_secs(300),
+            max_poll_interval: Duration::from_mins(5),
             drain_timeout: Duration::from_secs(30),
         }
     }

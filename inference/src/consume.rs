@@ -31,11 +31,12 @@ impl Source for Consumer {
     }
 
     fn pause(&self, partitions: &[Partition], paused: bool) -> anyhow::Result<()> {
-        Ok(if paused {
-            Self::pause(self, partitions)?
+        let _: () = if paused {
+            Self::pause(self, partitions)?;
         } else {
-            self.resume(partitions)?
-        })
+            self.resume(partitions)?;
+        };
+        Ok(())
     }
 
     fn commit(

@@ -114,6 +114,11 @@ impl Metrics {
     }
 }
 
+/// A count as a gauge has it.
+pub fn count(things: usize) -> i64 {
+    i64::try_from(things).unwrap_or(i64::MAX)
+}
+
 /// Makes metrics under the program's name.
 struct Registrar<'a>(&'a Registry);
 

@@ -234,8 +234,8 @@ impl Batches {
             self.batch = self.next_batch(ledger).map_or(Batch::None, Batch::Planned);
         }
         if let Batch::Open(ends) = &self.batch {
-            self.release(ledger, ends);
-            if !self.is_reached(ledger, ends) {
+            release(ledger, ends);
+            if !is_reached(ledger, ends) {
                 return None;
             }
             self.batch = Batch::Done(ends.clone());
@@ -284,18 +284,6 @@ impl Batches {
         }
         Some(ends)
     }
-
-    fn release<T>(&self, ledger: &mut Ledger<T>, ends: &TopicOffsets) {
-        for (_, partition, end) in ends.iter() {
-            ledger.release(Partition(partition), end);
-        }
-    }
-
-    fn is_reached<T>(&self, ledger: &Ledger<T>, ends: &TopicOffsets) -> bool {
-        let positions: std::collections::BTreeMap<_, _> = ledger.positions().collect();
-        let reached = |partition: i32, end| positions.get(&Partition(partition)).is_some_and(|&at| at >= end);
-        ends.iter().all(|(_, partition, end)| reached(partition, end))
-    }
 }
 
 impl Positions {
@@ -326,4 +314,18 @@ impl Positions {
             self.committed.extend(sent);
         }
     }
+}
+
+/// Lets results leave up to the end of a batch.
+fn release<T>(ledger: &mut Ledger<T>, ends: &TopicOffsets) {
+    for (_, partition, end) in ends.iter() {
+        ledger.release(Partition(partition), end);
+    }
+}
+
+/// Whether everything up to the end of a batch is acknowledged.
+fn is_reached<T>(ledger: &Ledger<T>, ends: &TopicOffsets) -> bool {
+    let positions: std::collections::BTreeMap<_, _> = ledger.positions().collect();
+    let reached = |partition: i32, end| positions.get(&Partition(partition)).is_some_and(|&at| at >= end);
+    ends.iter().all(|(_, partition, end)| reached(partition, end))
 }

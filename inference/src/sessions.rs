@@ -96,6 +96,11 @@ impl Sessions {
         })
     }
 
+    /// Whether a session has ended, which it does only by a panic.
+    pub fn has_ended(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// Lets the sessions end and waits for them.
     pub fn close(mut self) {
         self.slices = None;

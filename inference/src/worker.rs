@@ -23,7 +23,7 @@ use crate::batch::{Queue, Waiting};
 use crate::config::{RawEngine, Topics};
 use crate::consume::Source;
 use crate::ledger::{Ledger, Ticket};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, count};
 use crate::produce::Sink;
 use crate::progress::Keeper;
 use crate::record::{Fields, Processed, Request};
@@ -121,6 +121,11 @@ impl<C: Source, P: Sink> Worker<C, P> {
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         loop {
             self.told.heartbeat.beat();
+            if self.parts.sessions.has_ended() {
+                bail!(
+                    "a session of the model ended by itself; what it had in hand is processed again after a restart"
+                );
+            }
             self.advance()?;
             if self.is_finished() {
                 return self.close().await;
@@ -168,8 +173,8 @@ impl<C: Source, P: Sink> Worker<C, P> {
             told: Told { metrics, .. },
             ..
         } = self;
-        metrics.in_flight_rows.set(ledger.rows().cast_signed() as i64);
-        metrics.in_flight_bytes.set(ledger.bytes().cast_signed() as i64);
+        metrics.in_flight_rows.set(count(ledger.rows()));
+        metrics.in_flight_bytes.set(count(ledger.bytes()));
         Ok(())
     }
 
@@ -200,7 +205,7 @@ impl<C: Source, P: Sink> Worker<C, P> {
                     self.ended.push(partition);
                 }
             }
-            Event::Assigned(partitions) => self.on_assigned(&partitions),
+            Event::Assigned(partitions) => self.on_assigned(&partitions)?,
             Event::Revoking(partitions, revocation) => {
                 tracing::info!(?partitions, "partitions are being taken away");
                 self.told.metrics.rebalances.with_label_values(&["revoked"]).inc();
@@ -248,15 +253,12 @@ impl<C: Source, P: Sink> Worker<C, P> {
                     .failures
                     .with_label_values(&[unreadable.class()])
                     .inc();
-                let result = match &self.settings.topics.dead_letter {
-                    Some(topic) => {
-                        self.told.metrics.dead_letters.inc();
-                        origin.dead_letter(topic, &self.settings.topics.input, value, unreadable)
-                    }
-                    None => {
-                        let now = Processed::instant();
-                        self.result(&origin, now, Err(&unreadable.to_string()))
-                    }
+                let result = if let Some(topic) = &self.settings.topics.dead_letter {
+                    self.told.metrics.dead_letters.inc();
+                    origin.dead_letter(topic, &self.settings.topics.input, value, unreadable)
+                } else {
+                    let now = Processed::instant();
+                    self.result(&origin, now, Err(&unreadable.to_string()))
                 };
                 self.parts.ledger.ready(ticket, result);
             }
@@ -285,7 +287,8 @@ impl<C: Source, P: Sink> Worker<C, P> {
                 self.offered = Some(refused);
                 return;
             }
-            self.told.metrics.slice_rows.observe(rows as f64);
+            let rows = u32::try_from(rows).map_or(f64::INFINITY, f64::from);
+            self.told.metrics.slice_rows.observe(rows);
         }
     }
 
@@ -340,16 +343,15 @@ impl<C: Source, P: Sink> Worker<C, P> {
 
     fn on_delivery(&mut self, delivery: &Delivery) -> anyhow::Result<()> {
         let ticket = Ticket(delivery.tag);
-        match &delivery.result {
-            Err(error) => self.on_undelivered(ticket, error),
-            Ok(()) => {
-                self.told.metrics.results.inc();
-                self.parts.ledger.acknowledge(ticket);
-                if let Some(origin) = self.origins.remove(&ticket) {
-                    origin.observe(&self.told.metrics);
-                }
-                Ok(())
+        if let Err(error) = &delivery.result {
+            self.on_undelivered(ticket, error)
+        } else {
+            self.told.metrics.results.inc();
+            self.parts.ledger.acknowledge(ticket);
+            if let Some(origin) = self.origins.remove(&ticket) {
+                origin.observe(&self.told.metrics);
             }
+            Ok(())
         }
     }
 
@@ -376,7 +378,7 @@ impl<C: Source, P: Sink> Worker<C, P> {
         )
     }
 
-    fn on_assigned(&mut self, partitions: &[Partition]) {
+    fn on_assigned(&mut self, partitions: &[Partition]) -> anyhow::Result<()> {
         tracing::info!(?partitions, "partitions were given");
         self.told
             .metrics
@@ -388,12 +390,8 @@ impl<C: Source, P: Sink> Worker<C, P> {
                 .ledger
                 .open(*partition, None, self.parts.keeper.first_limit());
         }
-        self.told
-            .metrics
-            .partitions
-            .set(self.parts.ledger.partitions().count().cast_signed() as i64);
-        // librdkafka forgets the pause of a partition that is given again.
-        self.paused = false;
+        self.tell_partitions();
+        self.pause_if_others_are(partitions)
     }
 
     fn on_new_partitions(&mut self, partitions: &[Partition]) -> anyhow::Result<()> {
@@ -403,14 +401,24 @@ impl<C: Source, P: Sink> Worker<C, P> {
                 .ledger
                 .open(*partition, None, self.parts.keeper.first_limit());
         }
-        self.told
-            .metrics
-            .partitions
-            .set(self.parts.ledger.partitions().count().cast_signed() as i64);
+        self.tell_partitions();
         let start = Start::Without(StartWithout::Earliest);
         let added: Vec<_> = partitions.iter().map(|partition| (*partition, start)).collect();
-        self.paused = false;
-        self.parts.source.add(&added)
+        self.parts.source.add(&added)?;
+        self.pause_if_others_are(partitions)
+    }
+
+    /// A partition that comes while reading is paused begins paused: one state holds for all.
+    fn pause_if_others_are(&self, partitions: &[Partition]) -> anyhow::Result<()> {
+        if self.paused {
+            self.parts.source.pause(partitions, true)?;
+        }
+        Ok(())
+    }
+
+    fn tell_partitions(&self) {
+        let partitions = self.parts.ledger.partitions().count();
+        self.told.metrics.partitions.set(count(partitions));
     }
 
     /// Lets partitions go that are being taken away, once nothing of them is in hand and their positions are written.
@@ -436,10 +444,7 @@ impl<C: Source, P: Sink> Worker<C, P> {
         self.origins
             .retain(|_, origin| !partitions.contains(&origin.partition()));
         self.ended.retain(|partition| !partitions.contains(partition));
-        self.told
-            .metrics
-            .partitions
-            .set(self.parts.ledger.partitions().count().cast_signed() as i64);
+        self.tell_partitions();
     }
 
     fn pause_or_resume(&mut self) -> anyhow::Result<()> {

@@ -172,17 +172,14 @@ impl<S: Store> CheckpointWriter<S> {
 }
 
 async fn ensure_metadata(store: &impl Store) -> Result<(), CheckpointError> {
-    match store.read(METADATA).await? {
-        Some(content) => {
-            serde_json::from_slice::<QueryMetadata>(&content).map_err(|error| damaged(METADATA, &error))?;
-        }
-        None => {
-            let metadata = QueryMetadata {
-                id: uuid::Uuid::new_v4().to_string(),
-            };
-            let content = serde_json::to_vec(&metadata).map_err(|error| damaged(METADATA, &error))?;
-            store.write(METADATA, &content).await?;
-        }
+    if let Some(content) = store.read(METADATA).await? {
+        serde_json::from_slice::<QueryMetadata>(&content).map_err(|error| damaged(METADATA, &error))?;
+    } else {
+        let metadata = QueryMetadata {
+            id: uuid::Uuid::new_v4().to_string(),
+        };
+        let content = serde_json::to_vec(&metadata).map_err(|error| damaged(METADATA, &error))?;
+        store.write(METADATA, &content).await?;
     }
     Ok(())
 }

@@ -121,7 +121,7 @@ impl Cluster {
             .topics()
             .iter()
             .filter(|found| found.name() == topic.as_str() && found.error().is_none())
-            .flat_map(|found| found.partitions())
+            .flat_map(rdkafka::metadata::MetadataTopic::partitions)
             .map(|partition| Partition(partition.id()))
             .collect();
         partitions.sort_unstable();

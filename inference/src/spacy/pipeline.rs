@@ -14,7 +14,7 @@ use super::ner::{self, EntitySpan, Recogniser, Recognition, Tokens};
 use super::parser::{self, Parse, Parser, ParserClasses};
 use super::runtime::Runtime;
 use super::tokenizer::{Token, Tokenizer};
-use super::tower::{Tower, TowerError};
+use super::tower::{Plan, Tower, TowerError};
 use crate::model::{Entity, Model, TextError};
 
 /// spaCy's `nlp.max_length`, in characters: it refuses longer texts too.
@@ -65,7 +65,15 @@ impl Pipeline {
             return Err(bundle.damaged(PIPELINE, "it has more classes than a decoder takes".to_owned()));
         }
         let vectors = cache_bytes / LEXICON_SHARE * (LEXICON_SHARE - 1) / 2;
-        let tower = |name, tables, features| Tower::load(runtime, &bundle, name, tables, features, vectors);
+        let tower = |name, tables, features_per_token| {
+            let plan = Plan {
+                name,
+                tables,
+                features_per_token,
+                cache_bytes: vectors,
+            };
+            Tower::load(runtime, &bundle, plan)
+        };
         Ok(Self {
             tokenizer: Tokenizer::new(bundle.tokenizer()?)
                 .map_err(|error| bundle.damaged(super::bundle::TOKENIZER, error.to_string()))?,

@@ -55,10 +55,7 @@ impl Runtime {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the variable is ort's, not a setting of this program"
-)]
+/// The variable is ort's, not a setting of this program.
 fn library_by_default() -> PathBuf {
     std::env::var_os(LIBRARY_VARIABLE).map_or_else(|| LIBRARY.into(), PathBuf::from)
 }

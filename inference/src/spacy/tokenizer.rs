@@ -50,7 +50,7 @@ impl Tokenizer {
     /// Where a pattern of the tables is not one that can be compiled.
     pub(super) fn new(tables: TokenizerTables) -> Result<Self, PatternError> {
         let splitter = ChunkSplitter::new(tables)?;
-        let special = SpecialCases::new(&splitter)?;
+        let special = SpecialCases::new(&splitter);
         Ok(Self { splitter, special })
     }
 

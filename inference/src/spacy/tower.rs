@@ -71,6 +71,18 @@ struct Layout {
     convolution: Vec<f32>,
 }
 
+/// What a tower is.
+pub(super) struct Plan {
+    /// Its name in the bundle.
+    pub(super) name: &'static str,
+    /// How its words are embedded.
+    pub(super) tables: EmbeddingTables,
+    /// How many features its decoder looks at for each token.
+    pub(super) features_per_token: usize,
+    /// The most bytes that its vectors may take.
+    pub(super) cache_bytes: usize,
+}
+
 /// A tower failed; what it says is for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {tower} network failed: {what}")]
@@ -80,15 +92,14 @@ pub(super) struct TowerError {
 }
 
 impl Tower {
-    /// The tower called `name` in the bundle. Its vectors take at most `cache_bytes`.
-    pub(super) fn load(
-        runtime: &Runtime,
-        bundle: &Bundle,
-        name: &'static str,
-        tables: EmbeddingTables,
-        features_per_token: usize,
-        cache_bytes: usize,
-    ) -> Result<Self, BundleError> {
+    /// The tower of `plan` in the bundle.
+    pub(super) fn load(runtime: &Runtime, bundle: &Bundle, plan: Plan) -> Result<Self, BundleError> {
+        let Plan {
+            name,
+            tables,
+            features_per_token,
+            cache_bytes,
+        } = plan;
         let graph = |part: &str| runtime.session(&bundle.file(&format!("{name}.{part}.onnx"))?);
         let sees_space = tables
             .columns
@@ -196,7 +207,7 @@ impl Tower {
             let (_, convolution) = outputs["convolution"].try_extract_tensor::<f32>()?;
             let parts = convolution.chunks_exact(PARTS * CONVOLUTION);
             for ((word, vector), parts) in words.iter().zip(vectors.chunks_exact(WIDTH)).zip(parts) {
-                self.vectors.insert(word, vector, parts);
+                self.vectors.insert(*word, vector, parts);
             }
         }
         Ok(())

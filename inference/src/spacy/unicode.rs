@@ -1,6 +1,6 @@
 //! Owns what Python's `str` methods say of a character, where Rust's `char` says otherwise.
 //!
-//! spaCy's features are drawn by Python's predicates, so these must agree with CPython, not with the newest Unicode.
+//! spaCy's features are drawn by Python's predicates, so these must agree with `CPython`, not with the newest Unicode.
 
 mod tables;
 

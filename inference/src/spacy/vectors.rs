@@ -55,7 +55,7 @@ impl Vectors {
                 lexeme: token.lexeme,
                 space_after: token.space_after,
             };
-            let place = self.place(&word);
+            let place = self.place(word);
             if self.entries.len() <= place {
                 self.entries.resize(place + 1, UNKNOWN);
             }
@@ -75,7 +75,7 @@ impl Vectors {
     }
 
     /// Keeps the vector of the next word of those that [`Self::missing`] listed, in their order.
-    pub(super) fn insert(&mut self, word: &Word, vector: &[f32], parts: &[f32]) {
+    pub(super) fn insert(&mut self, word: Word, vector: &[f32], parts: &[f32]) {
         debug_assert_eq!(self.entries[self.place(word)] as usize, self.len());
         self.values.extend_from_slice(vector);
         self.values.extend_from_slice(parts);
@@ -87,7 +87,7 @@ impl Vectors {
             lexeme: token.lexeme,
             space_after: token.space_after,
         };
-        let start = self.entries[self.place(&word)] as usize * ENTRY;
+        let start = self.entries[self.place(word)] as usize * ENTRY;
         self.values[start..start + ENTRY].split_at(WIDTH)
     }
 
@@ -101,7 +101,7 @@ impl Vectors {
         self.values.len() / ENTRY
     }
 
-    fn place(&self, word: &Word) -> usize {
+    fn place(&self, word: Word) -> usize {
         word.lexeme.index() * self.variants
             + if self.variants > 1 {
                 usize::from(word.space_after)

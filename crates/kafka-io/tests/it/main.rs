@@ -1,5 +1,11 @@
 //! The adapters against librdkafka's mock cluster: real TCP, no Java.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot set itself up has failed"
+)]
+
 use std::time::Duration;
 
 use kafka_io::{
@@ -89,7 +95,7 @@ fn member(group: &str) -> Membership {
         protocol: GroupProtocol::Classic,
         start: StartWithout::Earliest,
         session_timeout: Duration::from_secs(10),
-        max_poll_interval: Duration::from_secs(60),
+        max_poll_interval: Duration::from_mins(1),
         drain_timeout: Duration::from_secs(20),
     }
 }

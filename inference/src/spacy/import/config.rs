@@ -189,10 +189,9 @@ mod tests {
                 .or_default()
                 .push(format!("{key} = {value}\n"));
         }
-        sections
-            .into_iter()
-            .map(|(section, lines)| format!("[{section}]\n{}", lines.concat()))
-            .collect()
+        let sections = sections.into_iter();
+        let sections = sections.map(|(section, lines)| format!("[{section}]\n{}", lines.concat()));
+        sections.collect::<Vec<_>>().concat()
     }
 
     fn refusal(section: &str, key: &str, value: &str) -> String {

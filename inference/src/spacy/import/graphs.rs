@@ -106,7 +106,7 @@ fn product(graph: &mut Graph, rows: &Edge, layer: &MaxoutLayer) -> Edge {
 
 /// The greatest of the pieces, normalised.
 fn maxout(graph: &mut Graph, product: &Edge, layer: &MaxoutLayer) -> Edge {
-    let sizes = graph.list(&[WIDTH as i64; MAXOUT_PIECES]);
+    let sizes = graph.list(&[i64::try_from(WIDTH).unwrap_or_default(); MAXOUT_PIECES]);
     let pieces = graph.apply_split(&[product, &sizes], MAXOUT_PIECES, &[Setting::Integer("axis", 1)]);
     let greatest = graph.apply("Max", &pieces.iter().collect::<Vec<_>>(), &[]);
     let gain = graph.weights(&[WIDTH], &layer.gain);

@@ -1,4 +1,4 @@
-//! Owns reading what thinc writes: a model as MessagePack, nodes in breadth-first order with their parameters.
+//! Owns reading what thinc writes: a model as `MessagePack`, nodes in breadth-first order with their parameters.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use rmpv::Value;
 
 use super::ImportError;
 
-/// How deep MessagePack may nest; thinc's models need six levels.
+/// How deep `MessagePack` may nest; thinc's models need six levels.
 const MAX_DEPTH: usize = 32;
 
 /// A model of thinc's.
@@ -111,13 +111,13 @@ impl Node {
     /// An attribute that is a number.
     pub(super) fn number(&self, name: &str) -> Result<u64, ImportError> {
         let number = self.attributes.get(name).and_then(Value::as_u64);
-        number.ok_or_else(|| self.damaged(format!("has no number {name}")))
+        number.ok_or_else(|| self.damaged(&format!("has no number {name}")))
     }
 
     /// An attribute that is a list of names.
     pub(super) fn names(&self, name: &str) -> Result<Vec<String>, ImportError> {
         let list = self.attributes.get(name).and_then(Value::as_array);
-        let list = list.ok_or_else(|| self.damaged(format!("has no list {name}")))?;
+        let list = list.ok_or_else(|| self.damaged(&format!("has no list {name}")))?;
         Ok(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
     }
 
@@ -137,10 +137,10 @@ impl Node {
     pub(super) fn tensor(&self, name: &str) -> Result<&Tensor, ImportError> {
         self.parameters
             .get(name)
-            .ok_or_else(|| self.damaged(format!("has no parameter {name}")))
+            .ok_or_else(|| self.damaged(&format!("has no parameter {name}")))
     }
 
-    fn damaged(&self, what: String) -> ImportError {
+    fn damaged(&self, what: &str) -> ImportError {
         ImportError::damaged(self.file, format!("its layer {} {what}", self.name))
     }
 }

@@ -100,12 +100,12 @@ fn pcre2_syntax(python: &str) -> String {
     let mut in_class = false;
     let mut characters = python.chars();
     while let Some(character) = characters.next() {
-        match character {
-            '\\' => match (characters.next(), in_class) {
+        if character == '\\' {
+            match (characters.next(), in_class) {
                 (Some(kind @ ('u' | 'U')), _) => {
                     let digits = if kind == 'u' { 4 } else { 8 };
                     let code: String = characters.by_ref().take(digits).collect();
-                    out.push_str(&format!("\\x{{{code}}}"));
+                    out.extend(["\\x{", &code, "}"]);
                 }
                 (Some('w'), true) => out.push_str(r"\p{L}\p{N}_"),
                 (Some('w'), false) => out.push_str(r"[\p{L}\p{N}_]"),
@@ -113,15 +113,14 @@ fn pcre2_syntax(python: &str) -> String {
                 (Some('S'), false) => out.push_str("(?s:.)"),
                 (Some(other), _) => out.extend(['\\', other]),
                 (None, _) => out.push('\\'),
-            },
-            _ => {
-                in_class = match character {
-                    '[' => true,
-                    ']' => false,
-                    _ => in_class,
-                };
-                out.push(character);
             }
+        } else {
+            in_class = match character {
+                '[' => true,
+                ']' => false,
+                _ => in_class,
+            };
+            out.push(character);
         }
     }
     out

@@ -29,7 +29,7 @@ struct Span {
 }
 
 impl SpecialCases {
-    pub(super) fn new(splitter: &ChunkSplitter) -> Result<Self, super::PatternError> {
+    pub(super) fn new(splitter: &ChunkSplitter) -> Self {
         let own = |piece: Piece<'_>| OwnedPiece {
             length: piece.length,
             norm: piece.norm.map(str::to_owned),
@@ -50,7 +50,7 @@ impl SpecialCases {
                 cases.tokens.insert(text.to_owned(), pieces.map(own).collect());
             }
         }
-        Ok(cases)
+        cases
     }
 
     /// Whether a sequence begins with a token of this text.
