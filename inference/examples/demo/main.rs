@@ -6,28 +6,25 @@
 //! Without a broker it starts librdkafka's mock cluster. It runs the real program as a process of its own, and leaves
 //! nothing behind.
 
+mod cluster;
 mod documents;
-mod worker;
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use kafka_io::{
-    Cluster, Compression, Connection, Consumer, Event, MockBroker, Outgoing, Producer, ProducerSettings,
-    RawKafka, Start, StartWithout, Topic,
-};
-use sidecar::Problems;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use kafka_io::{Compression, Outgoing, Producer, ProducerSettings};
+use tempfile::TempDir;
+use testbed::{Found, Process, committed, consume};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use self::cluster::{DemoCluster, PARTITIONS};
 use self::documents::{Answer, Document};
-use self::worker::Worker;
 
-const PARTITIONS: i32 = 4;
-/// How long the last answers may take.
+/// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Parser)]
@@ -65,52 +62,33 @@ async fn main() -> anyhow::Result<()> {
 
 /// The running parts.
 struct Demo {
-    worker: Worker,
+    worker: Process,
     producer: Producer,
     deliveries: tokio::sync::mpsc::Receiver<kafka_io::Delivery>,
-    events: tokio::sync::mpsc::Receiver<Event>,
-    input: Topic,
+    answers: Found,
     sent: HashMap<String, Instant>,
     count: usize,
     answered: usize,
     entities: usize,
     latencies: Vec<Duration>,
-    // Last, so that they outlive their clients.
-    _consumer: Consumer,
-    _broker: Option<MockBroker>,
+    // Last, so that it outlives its clients.
+    cluster: DemoCluster,
+    folder: TempDir,
 }
 
 impl Demo {
     async fn start(arguments: &Arguments) -> anyhow::Result<Self> {
-        let (broker, servers, suffix) = if let Some(servers) = &arguments.kafka {
-            (None, servers.clone(), format!("-demo-{}", std::process::id()))
-        } else {
-            let broker = MockBroker::start(1)?;
-            let servers = broker.bootstrap_servers();
-            (Some(broker), servers, String::new())
-        };
-        let raw = RawKafka {
-            bootstrap_servers: servers.clone(),
-            ..RawKafka::default()
-        };
-        let connection = Connection::check(raw, &mut Problems::new()).context("HOST:PORT is empty")?;
-        let [input, output] =
-            ["input", "output"].map(|topic| Topic::from(format!("ner-{topic}{suffix}").as_str()));
-        for topic in [&input, &output] {
-            match &broker {
-                Some(broker) => broker.create_topic(topic.as_str(), PARTITIONS)?,
-                None => Cluster::new(&connection)?.create_topic(topic, PARTITIONS).await?,
-            }
-        }
-        let kind = if broker.is_some() {
-            "librdkafka's mock cluster"
-        } else {
-            "your broker"
-        };
+        let cluster = DemoCluster::open(arguments.kafka.as_deref()).await?;
+        let DemoCluster { input, output, .. } = &cluster;
         say(&format!(
-            "Kafka        {servers} ({kind}); topics {input} and {output}, {PARTITIONS} partitions each"
+            "Kafka        {} ({}); topics {input} and {output}, {PARTITIONS} partitions each",
+            cluster.raw.bootstrap_servers, cluster.kind,
         ))?;
-        let worker = Worker::start(&arguments.inference, &arguments.model, &servers, &input, &output).await?;
+        let folder = tempfile::tempdir().context("cannot make a folder")?;
+        let checkpoint = folder.path().join("checkpoint");
+        let config = configuration(&cluster, &arguments.model, &checkpoint)?;
+        let mut worker = Process::start(&arguments.inference, folder.path(), &config, &[])?;
+        worker.ready().await?;
         say(&format!(
             "inference    process {}, ready; metrics at {}",
             worker.id(),
@@ -118,7 +96,7 @@ impl Demo {
         ))?;
         say(&format!(
             "checkpoint   {} (Spark's format)\n",
-            worker.checkpoint().display()
+            checkpoint.display()
         ))?;
         let settings = ProducerSettings {
             linger: Duration::ZERO,
@@ -126,25 +104,20 @@ impl Demo {
             delivery_timeout: PATIENCE,
             in_flight: 100_000,
         };
-        let (producer, deliveries) = Producer::new(&connection, settings)?;
-        let start = Start::Without(StartWithout::Earliest);
-        let starts: Vec<_> = (0..PARTITIONS)
-            .map(|partition| (kafka_io::Partition(partition), start))
-            .collect();
-        let (consumer, events) = Consumer::assigned(&connection, &output, &starts)?;
+        let (producer, deliveries) = Producer::new(&cluster.connection, settings)?;
+        let answers = consume(&cluster.connection, output, PARTITIONS)?;
         Ok(Self {
             worker,
             producer,
             deliveries,
-            events,
-            input,
+            answers,
             sent: HashMap::new(),
             count: 0,
             answered: 0,
             entities: 0,
             latencies: Vec::new(),
-            _consumer: consumer,
-            _broker: broker,
+            cluster,
+            folder,
         })
     }
 
@@ -152,9 +125,7 @@ impl Demo {
     async fn show_two(&mut self, documents: &[Document]) -> anyhow::Result<()> {
         for document in documents.iter().take(2) {
             self.send(document)?;
-            let (answer, latency) = timeout(PATIENCE, self.next_answer())
-                .await
-                .context("no answer came")??;
+            let (answer, latency) = self.next_answer().await?;
             say(&format!(
                 "in   {}…",
                 document.text.chars().take(100).collect::<String>()
@@ -201,11 +172,8 @@ impl Demo {
                 (second, before) = (second + 1, self.answered);
             }
         }
-        let deadline = Instant::now() + PATIENCE;
         while self.answered < self.count {
-            tokio::time::timeout_at(deadline, self.next_answer())
-                .await
-                .with_context(|| format!("{} answers are missing", self.count - self.answered))??;
+            self.next_answer().await?;
         }
         Ok(())
     }
@@ -221,7 +189,7 @@ impl Demo {
         self.producer.send(
             self.count,
             &Outgoing {
-                topic: self.input.clone(),
+                topic: self.cluster.input.clone(),
                 key,
                 value,
                 headers: Vec::new(),
@@ -234,23 +202,19 @@ impl Demo {
 
     async fn next_answer(&mut self) -> anyhow::Result<(Answer, Duration)> {
         loop {
-            match self.events.recv().await.context("the consumer ended")? {
-                Event::Record(record) => {
-                    let answer: Answer = serde_json::from_slice(&record.value.unwrap_or_default())?;
-                    if let Some(error) = &answer.error_message {
-                        bail!("a document was answered with an error: {error}");
-                    }
-                    let Some(sent) = self.sent.remove(&answer.uuid) else {
-                        continue;
-                    };
-                    self.answered += 1;
-                    self.entities += answer.ner.len();
-                    self.latencies.push(sent.elapsed());
-                    return Ok((answer, sent.elapsed()));
-                }
-                Event::Disconnected(why) => bail!("the broker does not answer: {why}"),
-                _ => {}
+            let record = self.answers.next(Instant::now() + PATIENCE).await?;
+            let record = record.context("no answer came")?;
+            let answer: Answer = serde_json::from_slice(&record.value.unwrap_or_default())?;
+            if let Some(error) = &answer.error_message {
+                bail!("a document was answered with an error: {error}");
             }
+            let Some(sent) = self.sent.remove(&answer.uuid) else {
+                continue;
+            };
+            self.answered += 1;
+            self.entities += answer.ner.len();
+            self.latencies.push(sent.elapsed());
+            return Ok((answer, sent.elapsed()));
         }
     }
 
@@ -269,29 +233,48 @@ impl Demo {
             self.entities,
             at(50),
             at(99),
-            self.worker
-                .newest_batch()
-                .map_or("-".to_owned(), |batch| batch.to_string()),
+            committed(&self.checkpoint()).map_or("-".to_owned(), |(batch, _)| batch.0.to_string()),
         );
         self.latencies.clear();
         say(&row)
     }
 
+    fn checkpoint(&self) -> PathBuf {
+        self.folder.path().join("checkpoint")
+    }
+
     /// Ends the worker and says what was done.
     async fn finish(self) -> anyhow::Result<()> {
-        let (checkpoint, processed) = self.worker.stop().await?;
+        let folder = self.checkpoint();
+        self.worker.stop().await?;
+        let (checkpoint, positions) = committed(&folder).context("no batch was committed")?;
+        let processed: i64 = positions.iter().map(|(_, _, position)| position).sum();
         say(&format!(
             "\n{} documents went in, {} answers with {} entities came out.",
             self.count, self.answered, self.entities
         ))?;
         say(&format!(
-            "The worker ended by SIGTERM with exit code 0; its checkpoint stood at batch {checkpoint}, {processed} records."
+            "The worker ended by SIGTERM with exit code 0; its checkpoint stood at batch {}, {processed} records.",
+            checkpoint.0
         ))?;
         if processed != i64::try_from(self.count)? || self.answered != self.count {
             bail!("that should have been {} records", self.count);
         }
         say("Nothing is left running; the checkpoint's folder is removed.")
     }
+}
+
+/// What the worker is told.
+fn configuration(cluster: &DemoCluster, model: &Path, checkpoint: &Path) -> anyhow::Result<String> {
+    let mut raw = inference::config::Raw {
+        kafka: cluster.raw.clone(),
+        ..Default::default()
+    };
+    cluster.input.as_str().clone_into(&mut raw.input.topic);
+    cluster.output.as_str().clone_into(&mut raw.output.topic);
+    model.clone_into(&mut raw.model.folder);
+    checkpoint.clone_into(&mut raw.progress.checkpoint);
+    Ok(toml::to_string(&raw)?)
 }
 
 fn say(line: &str) -> anyhow::Result<()> {

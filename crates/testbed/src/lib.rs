@@ -1,0 +1,39 @@
+//! Real peers for tests, benchmarks and the demo: never linked into a program.
+//!
+//! [`Kafka`] is a broker of Apache Kafka, [`Process`] a program of the workspace as its users run it, [`ModelFiles`]
+//! what the reference model needs. What has to be downloaded is, once, by the scripts that the Makefile uses too.
+//! Whatever is started ends with the process that started it, also where that is killed.
+
+mod kafka;
+mod model;
+mod process;
+mod progress;
+mod script;
+mod topics;
+
+pub use kafka::{Kafka, KafkaSettings};
+pub use model::ModelFiles;
+pub use process::Process;
+pub use progress::committed;
+pub use topics::{Found, connection, consume, produce};
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Waits until `condition` gives something, for at most `patience`.
+pub async fn until<T>(patience: Duration, mut condition: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(found) = condition().await {
+            return Some(found);
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        sleep(LOOK).await;
+    }
+}
