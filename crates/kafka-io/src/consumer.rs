@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -59,7 +60,15 @@ pub enum Event {
 /// Holds up a rebalance while work on the partitions is finished; dropping it lets go.
 #[derive(Debug)]
 pub struct Revocation {
-    _done: std::sync::mpsc::SyncSender<()>,
+    _done: SyncSender<()>,
+}
+
+impl Revocation {
+    /// A revocation, and the end that is disconnected when it is dropped.
+    pub fn new() -> (Self, Receiver<()>) {
+        let (done, finished) = sync_channel(0);
+        (Self { _done: done }, finished)
+    }
 }
 
 /// Where to begin with a partition.
@@ -419,8 +428,8 @@ impl ConsumerContext for Events {
             self.send(Event::Lost(partitions));
             return;
         }
-        let (done, finished) = std::sync::mpsc::sync_channel(0);
-        self.send(Event::Revoking(partitions, Revocation { _done: done }));
+        let (revocation, finished) = Revocation::new();
+        self.send(Event::Revoking(partitions, revocation));
         // It ends when the sender is dropped, or too late.
         let _released_or_late = finished.recv_timeout(self.drain_timeout);
     }

@@ -36,9 +36,9 @@ impl Process {
         // Free now; nobody else is likely to take it within the next moment.
         let admin = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let name = program.file_name().unwrap_or_default().to_string_lossy();
-        let file = folder.join(format!("{name}.toml"));
+        let name_with = |end: &str| folder.join(format!("{name}-{}.{end}", admin.port()));
+        let (file, log) = (name_with("toml"), name_with("log"));
         std::fs::write(&file, config)?;
-        let log = folder.join(format!("{name}-{}.log", admin.port()));
         let prefix = name.to_uppercase().replace('-', "_");
         let child = Command::new(program)
             .arg("--config")

@@ -1,0 +1,13 @@
+//! The worker as its users see it: its loop between fakes, its model, and the program as a process.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot set itself up has failed"
+)]
+
+mod entities;
+mod fakes;
+mod kills;
+mod process;
+mod run;

@@ -1,0 +1,14 @@
+//! The worker as a process against Apache Kafka.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot set itself up has failed"
+)]
+
+mod calm;
+mod kills;
+mod outages;
+mod security;
+mod sharing;
+mod stage;

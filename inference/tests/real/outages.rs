@@ -1,0 +1,106 @@
+//! When something else fails: the broker, the disk, the topic.
+
+use std::time::Duration;
+
+use kafka_io::Cluster;
+use testbed::until;
+use tokio::time::{Instant, sleep_until};
+
+use crate::stage::{PATIENCE, Stage, broker, key, plain, texts};
+
+const OUTAGE: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_away_for_twenty_seconds_costs_nothing_but_time() {
+    let mut kafka = broker().await;
+    let stage = Stage::on(plain(kafka.bootstrap_servers()), "outage", 2).await;
+    stage.produce(texts(0..10_000)).await;
+    let mut worker = stage.worker("checkpoint", &[]).await;
+    worker.ready().await.unwrap();
+    until(PATIENCE, async || {
+        worker
+            .metric("inference_results_total")
+            .await
+            .filter(|&results| results > 200.0)
+    })
+    .await
+    .expect("results are written");
+    let (back, before) = (
+        Instant::now() + OUTAGE,
+        worker.metric("inference_results_total").await,
+    );
+    kafka.stop().await.unwrap();
+    assert!(before < Some(10_000.0), "it has work to do");
+    until(OUTAGE, async || (!worker.is_ready().await).then_some(()))
+        .await
+        .expect("it is not ready");
+    let (_, page) = worker.get("/readyz?verbose").await.unwrap();
+    assert!(
+        page.contains("[-]kafka: ") && page.contains(kafka.bootstrap_servers()),
+        "{page}"
+    );
+    // The length of the outage is what is tested.
+    sleep_until(back).await;
+    assert!(!worker.is_ready().await);
+    kafka.restart().await.unwrap();
+    worker.ready().await.unwrap();
+    stage.produce(texts(10_000..10_500)).await;
+    let results = stage.results((0..10_500).map(key)).await;
+    assert_eq!(
+        results.len(),
+        10_500,
+        "an idempotent producer writes nothing twice"
+    );
+    worker.stop().await.unwrap();
+    assert_eq!(stage.processed("checkpoint"), 10_500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_cannot_be_written_stops_commits_and_loses_nothing() {
+    let stage = Stage::new("disk", 2).await;
+    let mut worker = stage.worker("checkpoint", &[]).await;
+    worker.ready().await.unwrap();
+    stage.produce(texts(0..500)).await;
+    stage.results((0..500).map(key)).await;
+    // A file in the place of the folder stands for a disk that takes nothing.
+    let commits = stage.checkpoint("checkpoint/commits");
+    let aside = stage.checkpoint("aside");
+    std::fs::rename(&commits, &aside).unwrap();
+    std::fs::write(&commits, "").unwrap();
+    stage.produce(texts(500..1_000)).await;
+    until(PATIENCE, async || (!worker.is_ready().await).then_some(()))
+        .await
+        .expect("it is not ready");
+    let (_, page) = worker.get("/readyz?verbose").await.unwrap();
+    assert!(
+        page.contains("[-]progress: the checkpoint cannot be written"),
+        "{page}"
+    );
+    std::fs::remove_file(&commits).unwrap();
+    std::fs::rename(&aside, &commits).unwrap();
+    worker.ready().await.unwrap();
+    assert_eq!(stage.results((0..1_000).map(key)).await.len(), 1_000);
+    worker.stop().await.unwrap();
+    assert_eq!(stage.processed("checkpoint"), 1_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_missing_is_named_until_it_is_there() {
+    let stage = Stage::new("missing", 1).await;
+    let late = "missing-dead-letters";
+    let mut worker = stage
+        .worker("checkpoint", &[("INFERENCE_DEAD_LETTER__TOPIC", late)])
+        .await;
+    let named = until(PATIENCE, async || {
+        let (status, page) = worker.get("/readyz?verbose").await?;
+        (status == 503 && page.contains(&format!("the topic {late} does not exist"))).then_some(())
+    });
+    named.await.unwrap_or_else(|| panic!("{}", worker.log()));
+    Cluster::new(&stage.connection)
+        .unwrap()
+        .create_topic(&late.into(), 1)
+        .await
+        .unwrap();
+    worker.ready().await.unwrap();
+    worker.stop().await.unwrap();
+}
