@@ -16,6 +16,9 @@ use crate::{Connection, KafkaError, Partition, Topic};
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What may have happened during a question that was not answered.
+const EVENTS: usize = 100;
+
 /// A client that asks.
 #[derive(Clone)]
 pub struct Cluster {
@@ -112,6 +115,10 @@ impl Cluster {
             .client
             .fetch_metadata(Some(topic.as_str()), PATIENCE)
             .map_err(|error| {
+                // Errors and log lines wait until somebody polls.
+                for _ in 0..EVENTS {
+                    drop(self.client.poll(Duration::ZERO));
+                }
                 let trouble = self.client.context().trouble.take();
                 let said = error.rdkafka_error_code().map(describe);
                 let reason = trouble.or(said).unwrap_or_else(|| error.to_string());

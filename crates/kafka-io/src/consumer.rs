@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use crate::context::{Trouble, describe};
+use crate::context::{Trouble, describe, log};
 use crate::{Connection, KafkaError, Partition, Record, Topic};
 
 /// Events that may wait; the listener is quick.
@@ -221,6 +221,7 @@ impl Consumer {
             sender,
             ended: Arc::clone(&ended),
             drain_timeout,
+            bootstrap_servers: config.get("bootstrap.servers").unwrap_or_default().to_owned(),
             trouble: Trouble::default(),
         };
         let client: BaseConsumer<Events> = config
@@ -332,10 +333,20 @@ impl Drop for Consumer {
     }
 }
 
+/// What is known of the connection to the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Unknown,
+    Up,
+    /// A connection failed; another may do.
+    Suspect,
+    Down,
+}
+
 /// Polls until the consumer ends or nobody listens.
 fn poll(client: &BaseConsumer<Events>) {
     let context = Arc::clone(client.context());
-    let mut connected = None;
+    let mut link = Link::Unknown;
     let mut probed: Option<Instant> = None;
     while context.goes_on() {
         match client.poll(POLL) {
@@ -344,43 +355,42 @@ fn poll(client: &BaseConsumer<Events>) {
             Some(Err(NativeError::PartitionEOF(partition))) => {
                 context.send(Event::EndOfPartition(Partition(partition)));
             }
-            Some(Err(error)) => {
-                if let Some(event) = event_of(&error, &context.trouble) {
-                    if matches!(event, Event::Disconnected(_)) {
-                        connected = Some(false);
-                    }
-                    context.send(event);
-                }
-            }
+            Some(Err(error)) => match event_of(&error) {
+                Some(event) => context.send(event),
+                None if link == Link::Up => link = Link::Suspect,
+                None => {}
+            },
         }
-        if connected != Some(true) && probed.is_none_or(|last| last.elapsed() >= PROBE) {
+        if link != Link::Up && probed.is_none_or(|last| last.elapsed() >= PROBE) {
             let answers = client.fetch_metadata(None, PROBE).is_ok();
             probed = Some(Instant::now());
-            match (answers, connected) {
-                (true, _) => context.send(Event::Connected),
-                (false, None) => context.send(Event::Disconnected(context.why())),
-                (false, Some(_)) => {}
+            match (answers, link) {
+                (true, Link::Unknown | Link::Down) => context.send(Event::Connected),
+                (false, Link::Unknown | Link::Suspect) => context.send(Event::Disconnected(context.why())),
+                (true, Link::Suspect) | (false, Link::Down) | (_, Link::Up) => {}
             }
-            connected = Some(answers);
+            link = if answers { Link::Up } else { Link::Down };
         }
     }
 }
 
-fn event_of(error: &NativeError, trouble: &Trouble) -> Option<Event> {
-    Some(match (error, error.rdkafka_error_code()) {
-        (NativeError::MessageConsumptionFatal(code), _) => Event::Failed(describe(*code)),
-        (_, Some(Code::AllBrokersDown)) => Event::Disconnected(
-            trouble
-                .take()
-                .unwrap_or_else(|| "all brokers are down".to_owned()),
-        ),
-        // One connection failed, and why was heard: it matters when no broker is left.
-        (_, Some(Code::BrokerTransportFailure | Code::Resolve | Code::SSL | Code::Authentication)) => {
-            return None;
-        }
-        (_, Some(code)) => Event::Trouble(describe(code)),
-        (_, None) => Event::Trouble(error.to_string()),
-    })
+/// What an error means; `None` if a connection failed, which matters only if no other does.
+fn event_of(error: &NativeError) -> Option<Event> {
+    match (error, error.rdkafka_error_code()) {
+        (NativeError::MessageConsumptionFatal(code), _) => Some(Event::Failed(describe(*code))),
+        (
+            _,
+            Some(
+                Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::Resolve
+                | Code::SSL
+                | Code::Authentication,
+            ),
+        ) => None,
+        (_, Some(code)) => Some(Event::Trouble(describe(code))),
+        (_, None) => Some(Event::Trouble(error.to_string())),
+    }
 }
 
 /// Where librdkafka's callbacks, on the polling thread, put events.
@@ -388,6 +398,7 @@ struct Events {
     sender: mpsc::Sender<Event>,
     ended: Arc<AtomicBool>,
     drain_timeout: Duration,
+    bootstrap_servers: String,
     trouble: Trouble,
 }
 
@@ -400,7 +411,7 @@ impl Events {
     fn why(&self) -> String {
         self.trouble
             .take()
-            .unwrap_or_else(|| "no broker answers".to_owned())
+            .unwrap_or_else(|| format!("no broker of {} answers", self.bootstrap_servers))
     }
 
     fn send(&self, event: Event) {
@@ -411,7 +422,11 @@ impl Events {
 
 impl ClientContext for Events {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.trouble.hear(level, facility, message);
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: NativeError, reason: &str) {
+        self.trouble.hear(&error, reason);
     }
 }
 

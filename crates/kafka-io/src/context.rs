@@ -4,23 +4,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-/// The facility of log lines that say why a connection failed. An error event has the code only.
-const CONNECTION_FAILED: &str = "FAIL";
-
-/// Why a connection failed last.
+/// Why a connection failed last. Errors come when the client is polled.
 #[derive(Default)]
 pub(crate) struct Trouble(Mutex<Option<String>>);
 
 impl Trouble {
-    /// Hears a log line, and passes it on for debugging. What a program must know comes as an event.
-    pub(crate) fn hear(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
-        if facility == CONNECTION_FAILED {
-            // It begins with the name of a thread, in brackets.
-            let told = message.split_once("]: ").map_or(message, |(_thread, told)| told);
-            *self.lock() = Some(with_hint(told));
+    /// Hears of an error. Of several, the one that says why is kept.
+    pub(crate) fn hear(&self, error: &KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason);
+        let says_why = !matches!(
+            error.rdkafka_error_code(),
+            Some(Code::AllBrokersDown | Code::PartitionEOF)
+        );
+        if says_why {
+            *self.lock() = Some(with_hint(reason));
         }
     }
 
@@ -32,6 +31,11 @@ impl Trouble {
     fn lock(&self) -> MutexGuard<'_, Option<String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Passes a log line on. What a program must know comes as an error.
+pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
 }
 
 /// An error code in words that name the setting to look at.
@@ -62,7 +66,11 @@ pub(crate) struct Quiet {
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.trouble.hear(level, facility, message);
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.trouble.hear(&error, reason);
     }
 }
 

@@ -8,9 +8,11 @@ use rdkafka::error::{KafkaError as NativeError, RDKafkaErrorCode as Code};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
-use crate::context::{Trouble, describe};
+use crate::context::{describe, log};
 use crate::{Connection, KafkaError, Outgoing};
 
 /// How to write.
@@ -110,11 +112,7 @@ impl Producer {
                 settings.delivery_timeout.as_millis().to_string(),
             )
             .set("queue.buffering.max.messages", settings.in_flight.to_string());
-        let context = Reports {
-            reports,
-            trouble: Trouble::default(),
-        };
-        let producer = config.create_with_context(context);
+        let producer = config.create_with_context(Reports { reports });
         let producer = producer.map_err(|error| KafkaError::new("cannot make a Kafka producer", error))?;
         Ok((Self(producer), receiver))
     }
@@ -139,12 +137,16 @@ impl Producer {
 /// Where librdkafka's thread reports deliveries.
 struct Reports {
     reports: mpsc::Sender<Delivery>,
-    trouble: Trouble,
 }
 
 impl ClientContext for Reports {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.trouble.hear(level, facility, message);
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: NativeError, reason: &str) {
+        // What matters of it comes with the deliveries.
+        tracing::debug!(target: "librdkafka", %error, reason);
     }
 }
 
@@ -156,8 +158,14 @@ impl ProducerContext for Reports {
             .as_ref()
             .map(|_message| ())
             .map_err(|(error, _message)| delivery_error(error));
-        // The channel has room for every record that may be unreported. If nobody listens any more, nobody cares.
-        drop(self.reports.blocking_send(Delivery { tag, result }));
+        // If nobody listens any more, nobody cares.
+        let sent = self.reports.try_send(Delivery { tag, result });
+        // Within a runtime this is the producer's end, which reports what was never sent; nobody takes that.
+        if let Err(TrySendError::Full(delivery)) = sent
+            && Handle::try_current().is_err()
+        {
+            drop(self.reports.blocking_send(delivery));
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// How long a broker may take to acknowledge what a test produces.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// The most records of a test that are on their way to the broker.
+/// The most records of a test that are on their way to the broker. librdkafka counts a record until after its report.
 const IN_FLIGHT: usize = 10_000;
 
 /// How to reach a cluster that asks for no secret.
@@ -42,7 +42,7 @@ pub async fn produce(
         linger: Duration::from_millis(5),
         compression,
         delivery_timeout: PATIENCE,
-        in_flight: IN_FLIGHT,
+        in_flight: IN_FLIGHT * 2,
     };
     let (producer, mut deliveries) = Producer::new(connection, settings)?;
     let mut pending = 0;

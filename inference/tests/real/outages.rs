@@ -33,7 +33,7 @@ async fn a_broker_that_is_away_for_twenty_seconds_costs_nothing_but_time() {
     assert!(before < Some(10_000.0), "it has work to do");
     until(OUTAGE, async || (!worker.is_ready().await).then_some(()))
         .await
-        .expect("it is not ready");
+        .unwrap_or_else(|| panic!("{}", worker.log()));
     let (_, page) = worker.get("/readyz?verbose").await.unwrap();
     assert!(
         page.contains("[-]kafka: ") && page.contains(kafka.bootstrap_servers()),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use kafka_io::{RawKafka, RawSecurity, SaslMechanism, SecurityProtocol};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use testbed::{Kafka, until};
 
 use crate::stage::{PATIENCE, Stage, key, program, settings, texts};
@@ -15,10 +15,16 @@ const PASSWORD: &str = "right-secret";
 /// Writes an authority's certificate to `ca.pem`, and a broker's key and certificate by it to `broker.pem`.
 fn certificates(folder: &Path) {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, "authority of a test");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let broker_key = KeyPair::generate().unwrap();
-    let broker = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+    let mut broker = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    broker
+        .distinguished_name
+        .push(DnType::CommonName, "broker of a test");
     let broker = broker.signed_by(&broker_key, &authority).unwrap();
     std::fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
     std::fs::write(

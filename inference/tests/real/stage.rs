@@ -12,7 +12,7 @@ use testbed::{Kafka, KafkaSettings, ModelFiles, Process, committed, consume, pro
 use tokio::sync::OnceCell;
 
 /// How long anything may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 /// Greater than a text of a million characters.
 const MAX_MESSAGE_BYTES: &str = "4000000";
 
