@@ -1,10 +1,13 @@
 //! Owns every metric that the worker reports about itself.
 
+use std::time::Duration;
+
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     exponential_buckets,
 };
 
+use crate::model::Spent;
 use crate::spacy::Manifest;
 
 /// The metrics of a worker.
@@ -25,7 +28,8 @@ pub struct Metrics {
     /// From reading a record to the acknowledgement of its result.
     pub duration: Histogram,
     /// What the model took for a slice.
-    pub model: Histogram,
+    model: Histogram,
+    stages: CounterVec,
     /// How many texts a slice had.
     pub slice_rows: Histogram,
     /// Records in hand.
@@ -42,6 +46,8 @@ pub struct Metrics {
     pub commits: IntCounterVec,
     /// Records of the batch that was planned and not committed when the worker started.
     pub replayed: IntCounter,
+    /// Records that were gone from the topic before they were read.
+    pub expired: IntCounter,
     /// The batch of the checkpoint that was committed last.
     pub batch: IntGauge,
     /// When progress was committed last.
@@ -77,6 +83,11 @@ impl Metrics {
                 "From reading a record to its acknowledged result",
             )?,
             model: registrar.seconds("model_duration_seconds", "What the model took for a slice")?,
+            stages: registrar.float_counters(
+                "model_stage_seconds_total",
+                "Where the model's time went: tokenize, embed, network, decode",
+                "stage",
+            )?,
             slice_rows: registrar.histogram(
                 "slice_rows",
                 "Texts per slice",
@@ -96,6 +107,10 @@ impl Metrics {
                 "replayed_records_total",
                 "Records of a batch that was begun before a restart",
             )?,
+            expired: registrar.counter(
+                "expired_records_total",
+                "Records that retention removed before they were read, found at the start",
+            )?,
             batch: registrar.gauge("checkpoint_batch_id", "The batch committed last")?,
             last_success: registrar.gauge(
                 "last_success_timestamp_seconds",
@@ -105,6 +120,27 @@ impl Metrics {
                 .counter("kafka_errors_total", "Errors that Kafka told outside of any call")?,
             model_info: registrar.info("model_info", "The model in use", &["name", "version", "sha256"])?,
         })
+    }
+
+    /// Tells what the model took for a slice, and where that went.
+    pub fn tell_model_time(&self, took: Duration, spent: Spent) {
+        self.model.observe(took.as_secs_f64());
+        let Spent {
+            tokenize,
+            embed,
+            network,
+            ..
+        } = spent;
+        let decode = took.saturating_sub(tokenize + embed + network);
+        let stages = [
+            ("tokenize", tokenize),
+            ("embed", embed),
+            ("network", network),
+            ("decode", decode),
+        ];
+        for (stage, time) in stages {
+            self.stages.with_label_values(&[stage]).inc_by(time.as_secs_f64());
+        }
     }
 
     /// Tells which model is in use.
@@ -135,6 +171,12 @@ impl Registrar<'_> {
 
     fn counters(&self, name: &str, help: &str, label: &str) -> prometheus::Result<IntCounterVec> {
         let counters = IntCounterVec::new(Self::opts(name, help), &[label])?;
+        self.0.register(Box::new(counters.clone()))?;
+        Ok(counters)
+    }
+
+    fn float_counters(&self, name: &str, help: &str, label: &str) -> prometheus::Result<CounterVec> {
+        let counters = CounterVec::new(Self::opts(name, help), &[label])?;
         self.0.register(Box::new(counters.clone()))?;
         Ok(counters)
     }

@@ -3,12 +3,38 @@
 //! Nothing here knows where texts come from or which engine answers. A model is owned by one session thread at a
 //! time, so it may keep caches without locks. Every text gets exactly one answer, in the order of the texts.
 
+use std::ops::AddAssign;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A model that finds named entities.
 pub trait Model {
     /// The entities of each of `texts`: one answer per text, in order. Blocks for as long as the model computes.
     fn entities(&mut self, texts: &[&str]) -> Vec<Result<Vec<Entity>, TextError>>;
+    /// Where the time of the calls since the last question went.
+    fn spent(&mut self) -> Spent;
+}
+
+/// Where a model's time goes. What is left of it is decoding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Making tokens of text.
+    pub tokenize: Duration,
+    /// Making vectors of tokens: hashing, and looking up or computing what is not known yet.
+    pub embed: Duration,
+    /// The networks.
+    pub network: Duration,
+    /// How many floating-point operations the networks' matrix products had.
+    pub operations: u64,
+}
+
+impl AddAssign for Spent {
+    fn add_assign(&mut self, more: Self) {
+        self.tokenize += more.tokenize;
+        self.embed += more.embed;
+        self.network += more.network;
+        self.operations += more.operations;
+    }
 }
 
 /// A named entity: a slice of its text and what it is.

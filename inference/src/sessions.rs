@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::batch::Waiting;
 use crate::ledger::Ticket;
-use crate::model::{Entity, Model, TextError};
+use crate::model::{Entity, Model, Spent, TextError};
 use crate::record::Processed;
 
 /// Slices that wait for each session, so that it need not wait for the loop.
@@ -27,6 +27,8 @@ pub struct Answered {
     pub processed: Processed,
     /// How long the model took.
     pub took: Duration,
+    /// Where that time went.
+    pub spent: Spent,
 }
 
 /// The running sessions.
@@ -135,6 +137,7 @@ fn answer(model: &mut impl Model, slice: &[Waiting]) -> Answered {
             milliseconds: took.as_secs_f64() * 1e3,
         },
         took,
+        spent: model.spent(),
     }
 }
 

@@ -293,7 +293,7 @@ impl<C: Source, P: Sink> Worker<C, P> {
     }
 
     fn on_answered(&mut self, answered: Answered) {
-        self.told.metrics.model.observe(answered.took.as_secs_f64());
+        self.told.metrics.tell_model_time(answered.took, answered.spent);
         for (ticket, outcome) in answered.answers {
             let Some(origin) = self.origins.get(&ticket) else {
                 continue;

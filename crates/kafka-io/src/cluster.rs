@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::topic_partition_list::Offset;
 use tokio::task::spawn_blocking;
 
 use crate::context::{Quiet, describe};
@@ -102,6 +104,24 @@ impl Cluster {
             .create_partitions([&new], &AdminOptions::new())
             .await;
         outcome(format!("cannot add partitions to {topic}"), created)
+    }
+
+    /// Deletes the records of a partition before an offset, as retention does in time: for tests.
+    ///
+    /// # Errors
+    /// Where the cluster refuses it.
+    pub async fn delete_records(
+        &self,
+        topic: &Topic,
+        partition: Partition,
+        before: i64,
+    ) -> Result<(), KafkaError> {
+        let failed = |error| KafkaError::new(format!("cannot delete records of {topic}"), error);
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic.as_str(), partition.0, Offset::Offset(before))
+            .map_err(failed)?;
+        let deleted = self.admin()?.delete_records(&list, &AdminOptions::new()).await;
+        deleted.map(drop).map_err(failed)
     }
 
     fn admin(&self) -> Result<AdminClient<DefaultClientContext>, KafkaError> {

@@ -196,6 +196,9 @@ async fn assigned(
         resume.processed = first_positions(config, cluster, partitions).await?;
         writer.begin(&resume.processed).await?;
     }
+    check_places(config, cluster, &resume, metrics)
+        .await
+        .with_context(|| format!("the checkpoint in {}", config.raw.progress.checkpoint.display()))?;
     let planned = resume.planned.as_ref();
     let again = planned.map_or(0, |ends| rows_between(&resume.processed, ends));
     tracing::info!(batch = writer.batch().0, again, "checkpoint taken up");
@@ -218,6 +221,40 @@ async fn assigned(
     metrics.partitions.set(count(partitions.len()));
     let (source, events) = Consumer::assigned(&config.connection, topic, &starts)?;
     Ok((progress, source, events))
+}
+
+/// The places of a checkpoint must still be in the topic.
+async fn check_places(
+    config: &Config,
+    cluster: &Cluster,
+    resume: &Resume,
+    metrics: &Metrics,
+) -> anyhow::Result<()> {
+    let topic = &config.topics.input;
+    let known: Vec<_> = resume
+        .processed
+        .iter()
+        .map(|(_, partition, _)| Partition(partition))
+        .collect();
+    for (partition, there) in cluster.watermarks(topic, &known).await? {
+        let position = resume
+            .processed
+            .get(topic.as_str(), partition.0)
+            .unwrap_or(there.start);
+        if position > there.end {
+            bail!(
+                "is at offset {position} of partition {partition}, but {topic} ends at {}: was it deleted and made \
+                 anew? Begin with a new checkpoint",
+                there.end
+            );
+        }
+        if position < there.start {
+            let lost = there.start - position;
+            tracing::warn!(%partition, position, start = there.start, lost, "records were gone before they were read");
+            metrics.expired.inc_by(u64::try_from(lost).unwrap_or_default());
+        }
+    }
+    Ok(())
 }
 
 /// A consumer as a member of the group.

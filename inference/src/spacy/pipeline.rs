@@ -6,6 +6,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::attributes::Attributes;
 use super::bundle::{Bundle, BundleError, Manifest, PIPELINE};
@@ -15,7 +18,7 @@ use super::parser::{self, Parse, Parser, ParserClasses};
 use super::runtime::Runtime;
 use super::tokenizer::{Token, Tokenizer};
 use super::tower::{Plan, Tower, TowerError};
-use crate::model::{Entity, Model, TextError};
+use crate::model::{Entity, Model, Spent, TextError};
 
 /// spaCy's `nlp.max_length`, in characters: it refuses longer texts too.
 const MAX_CHARACTERS: usize = 1_000_000;
@@ -34,6 +37,7 @@ pub struct Pipeline {
     recogniser: Recogniser,
     parser_tower: Tower,
     parser: Parser,
+    tokenizing: Duration,
 }
 
 /// A text and its tokens.
@@ -83,6 +87,7 @@ impl Pipeline {
             parser_tower: tower("parser", tables.parser, parser::FEATURES)?,
             parser: Parser::new(&bundle.decoder("parser", classes.count())?, classes),
             labels,
+            tokenizing: Duration::ZERO,
             manifest: bundle.manifest,
         })
     }
@@ -103,7 +108,9 @@ impl Pipeline {
                 });
             }
         }
+        let began = Instant::now();
         let tokens = self.tokenizer.tokenize(text, &mut self.lexicon);
+        self.tokenizing += began.elapsed();
         Ok(Document {
             place,
             text,
@@ -267,6 +274,16 @@ impl Model for Pipeline {
         }
         self.answer(&mut slice, &mut answers);
         answers
+    }
+
+    fn spent(&mut self) -> Spent {
+        let mut spent = Spent {
+            tokenize: std::mem::take(&mut self.tokenizing),
+            ..Spent::default()
+        };
+        spent += self.ner.spent();
+        spent += self.parser_tower.spent();
+        spent
     }
 }
 

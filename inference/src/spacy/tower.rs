@@ -7,6 +7,7 @@
 
 use ort::session::Session;
 use ort::value::TensorRef;
+use tokio::time::Instant;
 
 use super::attributes::Attributes;
 use super::bundle::{Attribute, Bundle, BundleError, EmbeddingTables};
@@ -17,6 +18,7 @@ use super::pipeline::SLICE_ROWS;
 use super::runtime::Runtime;
 use super::tokenizer::Token;
 use super::vectors::{CONVOLUTION, PARTS, Vectors, WIDTH};
+use crate::model::Spent;
 
 /// Zero rows between documents, and how far a row of features looks to each side.
 pub(super) const PADDING: usize = 4;
@@ -38,6 +40,7 @@ pub(super) struct Tower {
     vectors: Vectors,
     features_per_token: usize,
     layout: Layout,
+    spent: Spent,
 }
 
 /// The features of the documents of one run.
@@ -114,7 +117,13 @@ impl Tower {
             tables,
             features_per_token,
             layout: Layout::default(),
+            spent: Spent::default(),
         })
+    }
+
+    /// What was spent since the last question.
+    pub(super) fn spent(&mut self) -> Spent {
+        std::mem::take(&mut self.spent)
     }
 
     /// Forgets the vectors of all words: their ids are void.
@@ -132,7 +141,9 @@ impl Tower {
     ) -> Result<R, TowerError> {
         let tower = self.name;
         let encode = || -> ort::Result<R> {
+            let began = Instant::now();
             self.embed(lexicon, documents)?;
+            let embedded = Instant::now();
             self.layout.fill(documents, &self.bias, &self.vectors);
             let rows = self.layout.words.len() / WIDTH;
             let outputs = self.encode.run(ort::inputs![
@@ -140,6 +151,12 @@ impl Tower {
                 "convolution" =>
                     TensorRef::from_array_view(([rows, CONVOLUTION], self.layout.convolution.as_slice()))?
             ])?;
+            self.spent += Spent {
+                embed: embedded - began,
+                network: embedded.elapsed(),
+                operations: rows as u64 * operations_per_row(self.features_per_token),
+                ..Spent::default()
+            };
             let (_, values) = outputs["features"].try_extract_tensor::<f32>()?;
             let per_token = self.features_per_token;
             Ok(read(Features {
@@ -212,6 +229,13 @@ impl Tower {
         }
         Ok(())
     }
+}
+
+/// Two for each weight that a row is multiplied with: three convolutions (the first is looked up), and the layer below
+/// the decoder.
+fn operations_per_row(features_per_token: usize) -> u64 {
+    let weights = 3 * CONVOLUTION * CONVOLUTION + WIDTH * features_per_token * FEATURE;
+    2 * weights as u64
 }
 
 impl EmbeddingTables {

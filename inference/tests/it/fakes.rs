@@ -9,7 +9,7 @@ use inference::config::{Raw, RawEngine, Topics};
 use inference::consume::Source;
 use inference::ledger::{Ledger, Ordering};
 use inference::metrics::Metrics;
-use inference::model::{Entity, Model, TextError};
+use inference::model::{Entity, Model, Spent, TextError};
 use inference::produce::Sink;
 use inference::progress::{Keeper, Progress};
 use inference::sessions::Sessions;
@@ -65,9 +65,18 @@ impl FakeKafka {
         self.0.changed.notify_waiters();
     }
 
+    /// Reads a partition from its beginning, as a member of a group that was given it.
+    pub(crate) fn read(&self, partition: i32) {
+        self.change(|state| state.reading.extend([(Partition(partition), 0)]));
+    }
+
     /// Appends records to a partition.
-    pub(crate) fn append(&self, partition: i32, values: impl IntoIterator<Item = Option<String>>) {
-        let values = values.into_iter().map(|value| value.map(String::into_bytes));
+    pub(crate) fn append<V>(&self, partition: i32, values: impl IntoIterator<Item = V>)
+    where
+        Option<String>: From<V>,
+    {
+        let values = values.into_iter();
+        let values = values.map(|value| Option::<String>::from(value).map(String::into_bytes));
         self.change(|state| {
             state
                 .input
@@ -293,6 +302,10 @@ impl Model for FakeModel {
         };
         texts.iter().map(answer).collect()
     }
+
+    fn spent(&mut self) -> Spent {
+        Spent::default()
+    }
 }
 
 /// How a test's worker is set up.
@@ -395,6 +408,6 @@ pub(crate) struct Around {
 }
 
 /// A message that asks for the entities of a text.
-pub(crate) fn message(text: &str) -> Option<String> {
-    Some(format!("{{\"text\":\"{text}\"}}"))
+pub(crate) fn message(text: &str) -> String {
+    format!("{{\"text\":\"{text}\"}}")
 }

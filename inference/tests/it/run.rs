@@ -1,5 +1,6 @@
 //! The worker's loop between fakes.
 
+use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 
 use kafka_io::{Event, Partition, Revocation};
@@ -8,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fakes::{Around, FakeKafka, FakeSink, FakeSource, Setup, message};
 
-const PATIENCE: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 type Worker = inference::worker::Worker<FakeSource, FakeSink>;
 
@@ -59,8 +60,8 @@ async fn what_has_no_text_or_fails_is_answered_with_an_error_in_its_place() {
         Some("{".to_owned()),
         None,
         Some("{}".to_owned()),
-        message("fail"),
-        message("good"),
+        Some(message("fail")),
+        Some(message("good")),
     ];
     kafka.append(0, bad);
     let (result, around) = run(&Setup::new(&kafka, Some(folder.path()))).await;
@@ -303,7 +304,7 @@ async fn a_member_lets_a_partition_go_when_its_results_are_acknowledged_and_comm
             .send(Event::Assigned(vec![Partition(0)]))
             .await
             .unwrap();
-        kafka.change(|state| drop(state.reading.insert(Partition(0), 0)));
+        kafka.read(0);
         let all = || (kafka.results().len() == 5).then_some(());
         until(PATIENCE, async || all()).await.expect("results leave");
         let released = revoke(&around, 0).await;
@@ -322,8 +323,8 @@ async fn a_member_lets_a_partition_go_when_its_results_are_acknowledged_and_comm
     beside(worker, test).await.unwrap();
 }
 
-fn is_released(error: &std::sync::mpsc::TryRecvError) -> bool {
-    *error == std::sync::mpsc::TryRecvError::Disconnected
+fn is_released(error: &TryRecvError) -> bool {
+    *error == TryRecvError::Disconnected
 }
 
 #[tokio::test(start_paused = true)]
@@ -342,7 +343,7 @@ async fn what_still_comes_for_a_lost_partition_is_ignored() {
             .send(Event::Assigned(vec![Partition(0)]))
             .await
             .unwrap();
-        kafka.change(|state| drop(state.reading.insert(Partition(0), 0)));
+        kafka.read(0);
         let all = || (kafka.results().len() == 5).then_some(());
         until(PATIENCE, async || all()).await.expect("results leave");
         around.events.send(Event::Lost(vec![Partition(0)])).await.unwrap();

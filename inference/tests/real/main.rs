@@ -1,10 +1,6 @@
 //! The worker as a process against Apache Kafka.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test that cannot set itself up has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
 mod calm;
 mod kills;

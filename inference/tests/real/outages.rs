@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use kafka_io::Cluster;
+use checkpoint::{CheckpointWriter, LocalFolder, TopicOffsets};
+use kafka_io::{Cluster, Partition};
 use testbed::until;
 use tokio::time::{Instant, sleep_until};
 
@@ -103,4 +104,41 @@ async fn a_topic_that_is_missing_is_named_until_it_is_there() {
         .unwrap();
     worker.ready().await.unwrap();
     worker.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_retention_removed_before_it_was_read_is_counted() {
+    let stage = Stage::new("expired", 1).await;
+    stage.produce(texts(0..100)).await;
+    let mut worker = stage.worker("checkpoint", &[]).await;
+    worker.ready().await.unwrap();
+    stage.results((0..100).map(key)).await;
+    worker.stop().await.unwrap();
+    stage.produce(texts(100..200)).await;
+    let cluster = Cluster::new(&stage.connection).unwrap();
+    cluster
+        .delete_records(&stage.input, Partition(0), 150)
+        .await
+        .unwrap();
+    let worker = stage.worker("checkpoint", &[]).await;
+    stage.results((150..200).map(key)).await;
+    assert_eq!(worker.metric("inference_expired_records_total").await, Some(50.0));
+    worker.stop().await.unwrap();
+    assert_eq!(stage.processed("checkpoint"), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_beyond_the_end_of_the_topic_is_refused() {
+    let stage = Stage::new("anew", 1).await;
+    stage.produce(texts(0..10)).await;
+    let place = LocalFolder::new(stage.checkpoint("checkpoint"));
+    let (mut writer, _) = CheckpointWriter::open(place).await.unwrap();
+    let mut ends = TopicOffsets::default();
+    ends.set(stage.input.as_str(), 0, 500);
+    writer.plan(&ends, 0).await.unwrap();
+    writer.commit().await.unwrap();
+    let mut worker = stage.worker("checkpoint", &[]).await;
+    assert_eq!(worker.exit().await.unwrap().code(), Some(1));
+    let told = "is at offset 500 of partition 0, but anew-input ends at 10";
+    assert!(worker.log().contains(told), "{}", worker.log());
 }
