@@ -1,6 +1,6 @@
 //! How fast the engine is alone: texts from a file through one or several models, again and again, for some seconds.
 //!
-//! usage: bench_ner --model DIR --onnx-runtime FILE --texts FILE.jsonl [--threads N] [--seconds N]
+//! usage: `bench_ner` --model DIR --onnx-runtime FILE --texts FILE.jsonl [--threads N] [--seconds N]
 //!
 //! Prints one JSON object. `make bench-ner` sets it beside spaCy.
 

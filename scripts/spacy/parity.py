@@ -27,7 +27,7 @@ def main(command):
         for _, text in pairs:
             lines.write(json.dumps({"text": text}) + "\n")
         lines.flush()
-        ours = subprocess.run([*command, lines.name], check=True, stdout=subprocess.PIPE).stdout.decode("utf-8").splitlines()
+        ours = subprocess.run([*command, lines.name], check=True, stdout=subprocess.PIPE).stdout.decode("utf-8").removesuffix("\n").split("\n")
     if len(ours) != len(pairs):
         sys.exit(f"{len(pairs)} texts were asked for, {len(ours)} were answered")
     nlp = spacy.load(MODEL)

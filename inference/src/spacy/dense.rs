@@ -30,6 +30,15 @@ impl<'a> Rows<'a> {
         &self.values[range.start * width..range.end * width]
     }
 
+    /// Those of a whole document, given from its first token on.
+    pub(super) fn all_of(&self, values: &'a [f32]) -> Self {
+        Self {
+            first: 0,
+            features_per_token: self.features_per_token,
+            values,
+        }
+    }
+
     /// Feature number `feature` of `token`.
     #[inline(always)]
     #[expect(

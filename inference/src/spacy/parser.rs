@@ -77,14 +77,15 @@ impl Parser {
         }
     }
 
-    /// Parses while the tokens that a state looks at come before `available`. `rows` must hold the features from
-    /// [`Parse::needed_from`] on.
-    pub(super) fn advance(&self, parse: &mut Parse, rows: Rows<'_>, available: usize) {
+    /// Parses until it is known whether the token `until`, and each before it, starts a sentence, and while the tokens
+    /// that a state looks at come before `available`. `rows` must hold the features from [`Parse::needed_from`] on.
+    pub(super) fn advance(&self, parse: &mut Parse, rows: Rows<'_>, available: usize, until: usize) {
         self.arch.dispatch(Advance {
             parser: self,
             parse,
             rows,
             available,
+            until,
         });
     }
 
@@ -136,6 +137,7 @@ struct Advance<'a> {
     parse: &'a mut Parse,
     rows: Rows<'a>,
     available: usize,
+    until: usize,
 }
 
 impl WithSimd for Advance<'_> {
@@ -148,8 +150,9 @@ impl WithSimd for Advance<'_> {
             parse,
             rows,
             available,
+            until,
         } = self;
-        while parse.looks_before(available) {
+        while parse.looks_before(available) && !parse.is_settled(until) {
             let hidden = maxout(&parser.sum(parse, &rows));
             let Some(action) = parser.best(parse, &parser.scores.of(&hidden)) else {
                 break;
@@ -213,7 +216,19 @@ impl Parse {
         with_children.flatten().min().unwrap_or(self.next)
     }
 
-    /// Whether each token starts a sentence, once the parse is done: its root is not the root of the token before.
+    /// Whether it is known of the token `until`, and of each before it, if it starts a sentence.
+    ///
+    /// It is where nothing is on the stack or put back and `until` is no later than the next token: only tokens there
+    /// and in the buffer get another head, so each token taken so far has its last one. Going from head to head, it
+    /// ends at a token taken, its root, or at the next token, whose root is not among those taken: for the question
+    /// whether two neighbours have one root the next token stands in for its own.
+    #[inline(always)]
+    pub(super) fn is_settled(&self, until: usize) -> bool {
+        self.stack.is_empty() && self.put_back.is_empty() && until <= self.next
+    }
+
+    /// Whether each token starts a sentence, as far as [`Self::is_settled`] says or the parse is done: its root is not
+    /// the root of the token before.
     pub(super) fn sentence_starts(&self) -> Vec<bool> {
         let roots = self.roots();
         (0..roots.len())

@@ -17,13 +17,17 @@ use super::ner::{self, EntitySpan, Recogniser, Recognition, Tokens};
 use super::parser::{self, Parse, Parser, ParserClasses};
 use super::runtime::Runtime;
 use super::tokenizer::{Token, Tokenizer};
-use super::tower::{Plan, Tower, TowerError};
+use super::tower::{PADDING, Plan, Tower, TowerError};
 use crate::model::{Entity, Model, Spent, TextError};
 
 /// spaCy's `nlp.max_length`, in characters: it refuses longer texts too.
 const MAX_CHARACTERS: usize = 1_000_000;
 /// How many tokens one run of a network takes. More rows leave the core's cache, fewer do not fill its pipes.
 pub(super) const SLICE_ROWS: usize = 512;
+/// How many tokens behind a sentence's end the parse looks at, until it has left the sentence.
+const BEHIND_SENTENCE: usize = 4;
+/// Fewer tokens than this at a document's end are not worth a run of their own.
+const WORTHWHILE: usize = 12;
 /// The share of the cache for the words themselves; the towers' vectors share the rest.
 const LEXICON_SHARE: usize = 4;
 
@@ -144,12 +148,15 @@ impl Pipeline {
                 state.entities
             };
             let mut found: Vec<_> = (0..tokens.len()).map(|place| recognise(place, &[])).collect();
-            let doubtful: Vec<usize> = (0..tokens.len())
-                .filter(|&place| may_cross(&found[place]))
-                .collect();
-            for (place, starts) in sentence_starts(parser_tower, parser, lexicon, &tokens, &doubtful)? {
-                if crosses(&found[place], &starts) {
-                    found[place] = recognise(place, &starts);
+            let doubts =
+                (0..tokens.len()).filter_map(|place| Doubt::new(place, &documents[place], &found[place]));
+            let mut doubts: Vec<_> = doubts.collect();
+            settle(parser_tower, parser, lexicon, documents, &mut doubts)?;
+            for doubt in doubts {
+                if crosses(&found[doubt.place], &doubt.parse.sentence_starts()) {
+                    // From there on other entities may be found, so all starts matter.
+                    let starts = sentence_starts(parser_tower, parser, lexicon, tokens[doubt.place])?;
+                    found[doubt.place] = recognise(doubt.place, &starts);
                 }
             }
             Ok(found)
@@ -160,7 +167,7 @@ impl Pipeline {
     /// them, so memory grows with the longest sentence and not with the text.
     fn long(&mut self, document: &Document<'_>) -> Result<Vec<EntitySpan>, TowerError> {
         let found = self.recognise_long(document, &[])?;
-        if !may_cross(&found) {
+        if !found.iter().any(may_cross) {
             return Ok(found);
         }
         let Self {
@@ -171,7 +178,7 @@ impl Pipeline {
         } = self;
         let mut parse = Parse::new(document.tokens.len());
         parser_tower.encode_long(lexicon, &document.tokens, |rows, available| {
-            parser.advance(&mut parse, rows, available);
+            parser.advance(&mut parse, rows, available, document.tokens.len());
             parse.needed_from()
         })?;
         let starts = parse.sentence_starts();
@@ -312,31 +319,114 @@ impl Tokens for Facts<'_> {
     }
 }
 
-/// Where sentences start in those of `documents` that stand at `places`.
+/// A document in which a sentence may start inside an entity.
+struct Doubt {
+    /// Its place among the documents of the slice.
+    place: usize,
+    /// The last token of which it matters whether it starts a sentence.
+    until: usize,
+    /// The token up to which, exclusive, there are features.
+    available: usize,
+    parse: Parse,
+    /// The features so far, of a parse that needs more.
+    kept: Vec<f32>,
+}
+
+impl Doubt {
+    fn new(place: usize, document: &Document<'_>, entities: &[EntitySpan]) -> Option<Self> {
+        let until = entities
+            .iter()
+            .filter(|entity| may_cross(entity))
+            .map(|entity| entity.end - 1)
+            .max()?;
+        let tokens = &document.tokens;
+        // A guess: with the end of the sentence the parse is likely to be settled. If it is not, the rest follows.
+        let ends_sentence = |token: &Token| matches!(&document.text[token.range()], "." | "?" | "!");
+        let end = tokens[until..].iter().position(ends_sentence);
+        let available = end.map_or(tokens.len(), |end| until + end + BEHIND_SENTENCE);
+        let is_nearly_all = available + WORTHWHILE > tokens.len();
+        Some(Self {
+            place,
+            until,
+            available: if is_nearly_all { tokens.len() } else { available },
+            parse: Parse::new(tokens.len()),
+            kept: Vec::new(),
+        })
+    }
+
+    fn is_settled(&self, documents: &[Document<'_>]) -> bool {
+        self.available == documents[self.place].tokens.len() || self.parse.is_settled(self.until)
+    }
+}
+
+/// Parses documents as far as it matters where sentences start.
+fn settle(
+    tower: &mut Tower,
+    parser: &Parser,
+    lexicon: &Lexicon,
+    documents: &[Document<'_>],
+    doubts: &mut [Doubt],
+) -> Result<(), TowerError> {
+    if doubts.is_empty() {
+        return Ok(());
+    }
+    let begun: Vec<&[Token]> = doubts
+        .iter()
+        .map(|doubt| {
+            let tokens = &documents[doubt.place].tokens;
+            &tokens[..(doubt.available + PADDING).min(tokens.len())]
+        })
+        .collect();
+    tower.encode(lexicon, &begun, |features| {
+        for (row, doubt) in doubts.iter_mut().enumerate() {
+            let rows = features.of(row);
+            parser.advance(&mut doubt.parse, rows, doubt.available, doubt.until);
+            if !doubt.is_settled(documents) {
+                doubt.kept.extend_from_slice(rows.tokens(0..doubt.available));
+            }
+        }
+    })?;
+    let mut unsettled: Vec<_> = doubts
+        .iter_mut()
+        .filter(|doubt| !doubt.is_settled(documents))
+        .collect();
+    if unsettled.is_empty() {
+        return Ok(());
+    }
+    let rest: Vec<&[Token]> = unsettled
+        .iter()
+        .map(|doubt| &documents[doubt.place].tokens[doubt.available.saturating_sub(PADDING)..])
+        .collect();
+    tower.encode(lexicon, &rest, |features| {
+        for (row, doubt) in unsettled.iter_mut().enumerate() {
+            let before = doubt.available.min(PADDING);
+            doubt
+                .kept
+                .extend_from_slice(features.of(row).tokens(before..rest[row].len()));
+            doubt.available = documents[doubt.place].tokens.len();
+            let rows = features.of(row).all_of(&doubt.kept);
+            parser.advance(&mut doubt.parse, rows, doubt.available, doubt.until);
+        }
+    })
+}
+
+/// Where sentences start in a document that fits a slice.
 fn sentence_starts(
     tower: &mut Tower,
     parser: &Parser,
     lexicon: &Lexicon,
-    documents: &[&[Token]],
-    places: &[usize],
-) -> Result<Vec<(usize, Vec<bool>)>, TowerError> {
-    if places.is_empty() {
-        return Ok(Vec::new());
-    }
-    let documents: Vec<&[Token]> = places.iter().map(|&place| documents[place]).collect();
-    tower.encode(lexicon, &documents, |features| {
-        let starts = |(row, &place): (usize, &usize)| {
-            let mut parse = Parse::new(documents[row].len());
-            parser.advance(&mut parse, features.of(row), documents[row].len());
-            (place, parse.sentence_starts())
-        };
-        places.iter().enumerate().map(starts).collect()
+    document: &[Token],
+) -> Result<Vec<bool>, TowerError> {
+    tower.encode(lexicon, &[document], |features| {
+        let mut parse = Parse::new(document.len());
+        parser.advance(&mut parse, features.of(0), document.len(), document.len());
+        parse.sentence_starts()
     })
 }
 
-/// Whether a sentence could start inside one of the entities.
-fn may_cross(entities: &[EntitySpan]) -> bool {
-    entities.iter().any(|entity| entity.end - entity.start > 1)
+/// Whether a sentence could start inside an entity.
+fn may_cross(entity: &EntitySpan) -> bool {
+    entity.end - entity.start > 1
 }
 
 fn crosses(entities: &[EntitySpan], starts: &[bool]) -> bool {
@@ -389,7 +479,7 @@ mod tests {
             end: 3,
             label: 0,
         }];
-        assert!(may_cross(&entity));
+        assert!(may_cross(&entity[0]));
         assert!(!crosses(&entity, &[true, true, false, true]), "at its edges");
         assert!(crosses(&entity, &[true, false, true, false]));
     }

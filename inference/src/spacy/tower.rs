@@ -207,8 +207,8 @@ impl Tower {
     fn embed(&mut self, lexicon: &Lexicon, documents: &[&[Token]]) -> Result<(), ort::Error> {
         let tokens = || documents.iter().flat_map(|tokens| tokens.iter());
         let mut missing = self.vectors.missing(tokens());
-        if !self.vectors.has_room_for(missing.len()) {
-            self.vectors.clear();
+        if self.vectors.is_overfull() {
+            self.vectors.forget_rare();
             missing = self.vectors.missing(tokens());
         }
         for words in missing.chunks(EMBED_ROWS) {

@@ -82,7 +82,7 @@ impl FakeKafka {
                 .input
                 .entry(Partition(partition))
                 .or_default()
-                .extend(values)
+                .extend(values);
         });
     }
 

@@ -309,22 +309,24 @@ async fn a_member_lets_a_partition_go_when_its_results_are_acknowledged_and_comm
         until(PATIENCE, async || all()).await.expect("results leave");
         let released = revoke(&around, 0).await;
         let waits = until(Duration::from_secs(5), async || {
-            released.try_recv().err().filter(is_released)
+            released.try_recv().err().filter(|&error| is_released(error))
         })
         .await;
         assert_eq!(waits, None, "nothing is acknowledged yet");
         kafka.change(|state| state.hold_deliveries = false);
-        until(PATIENCE, async || released.try_recv().err().filter(is_released))
-            .await
-            .expect("it lets go");
+        until(PATIENCE, async || {
+            released.try_recv().err().filter(|&error| is_released(error))
+        })
+        .await
+        .expect("it lets go");
         assert_eq!(kafka.state().committed.get(&Partition(0)), Some(&5));
         assert_eq!(around.metrics.partitions.get(), 0);
     };
     beside(worker, test).await.unwrap();
 }
 
-fn is_released(error: &TryRecvError) -> bool {
-    *error == TryRecvError::Disconnected
+fn is_released(error: TryRecvError) -> bool {
+    error == TryRecvError::Disconnected
 }
 
 #[tokio::test(start_paused = true)]

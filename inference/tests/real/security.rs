@@ -1,4 +1,4 @@
-//! When the broker asks who we are: SASL_SSL with SCRAM-SHA-512 and a certificate authority of the test's own.
+//! When the broker asks who we are: `SASL_SSL` with SCRAM-SHA-512 and a certificate authority of the test's own.
 
 use std::path::Path;
 use std::process::Command;
