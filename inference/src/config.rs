@@ -120,7 +120,7 @@ impl Default for RawModel {
         Self {
             folder: "model".into(),
             onnx_runtime: None,
-            cache_bytes: positive(48 << 20),
+            cache_bytes: positive(96 << 20),
         }
     }
 }

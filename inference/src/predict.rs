@@ -34,7 +34,7 @@ pub struct Predict {
     #[arg(long, default_value = "1")]
     threads: NonZeroUsize,
     /// What each thread may keep of the words that it has met
-    #[arg(long, default_value = "50331648", value_name = "BYTES")]
+    #[arg(long, default_value = "100663296", value_name = "BYTES")]
     cache_bytes: usize,
     /// Files of JSON Lines; standard input if there are none
     files: Vec<PathBuf>,

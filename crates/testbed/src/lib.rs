@@ -13,7 +13,7 @@ mod topics;
 
 pub use kafka::{Kafka, KafkaSettings};
 pub use model::ModelFiles;
-pub use process::Process;
+pub use process::{Process, resident_bytes};
 pub use progress::committed;
 pub use topics::{Found, connection, consume, produce};
 
