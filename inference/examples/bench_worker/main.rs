@@ -12,22 +12,19 @@ mod subject;
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use kafka_io::{Cluster, Connection, Topic};
 use testbed::{Kafka, KafkaSettings, ModelFiles, connection};
 
-use self::measure::{Documents, Figures};
+use self::measure::{Documents, Ends, Figures};
 use self::subject::Subject;
 
 const PARTITIONS: i32 = 4;
 /// Documents of a measurement of throughput.
 const BACKLOG: usize = 30_000;
 const BACKLOG_OF_PYTHON: usize = 1_500;
-/// How long latency is measured, at each rate.
-const LATENCY_TIME: Duration = Duration::from_secs(40);
 const SLOW_RATE: f64 = 10.0;
 
 #[derive(Parser)]
@@ -104,11 +101,16 @@ impl Place {
         let (input, output) = self.topics(way).await?;
         self.documents.produce(&self.connection, &input, backlog).await?;
         let folder = tempfile::tempdir()?;
-        let mut subject = self.start(way, &folder, &input, &output).await?;
-        let mut found = testbed::consume(&self.connection, &output, PARTITIONS)?;
-        let throughput = measure::throughput(&mut found, &mut subject, backlog).await?;
-        let slow = self.latency(&mut found, &input, SLOW_RATE).await?;
-        let half = self.latency(&mut found, &input, throughput.rate / 2.0).await?;
+        let subject = self.start(way, &folder, &input, &output).await?;
+        let mut ends = Ends {
+            connection: &self.connection,
+            documents: &self.documents,
+            results: testbed::consume(&self.connection, &output, PARTITIONS)?,
+            input,
+        };
+        let throughput = ends.throughput(&subject, backlog).await?;
+        let slow = ends.latency(SLOW_RATE).await?;
+        let half = ends.latency(throughput.rate / 2.0).await?;
         let memory_mb = subject.memory_mb().context("the process has ended")?;
         Ok(Figures {
             rate: throughput.rate,
@@ -117,23 +119,6 @@ impl Place {
             slow,
             half,
         })
-    }
-
-    async fn latency(
-        &self,
-        found: &mut testbed::Found,
-        input: &Topic,
-        rate: f64,
-    ) -> anyhow::Result<measure::Latency> {
-        measure::latency(
-            found,
-            &self.connection,
-            input,
-            &self.documents,
-            rate,
-            LATENCY_TIME,
-        )
-        .await
     }
 
     async fn topics(&self, way: Way) -> anyhow::Result<(Topic, Topic)> {

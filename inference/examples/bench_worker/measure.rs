@@ -13,8 +13,10 @@ use crate::subject::Subject;
 
 /// Results before throughput is measured: the caches are warm, and the backlog is read ahead.
 const WARM: usize = 500;
+/// How long latency is measured, at each rate.
+const LATENCY_TIME: Duration = Duration::from_secs(40);
 /// How long the next result may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What was measured of a way.
 pub(crate) struct Figures {
@@ -73,74 +75,78 @@ impl Documents {
     }
 }
 
-/// How fast a backlog is worked off.
-pub(crate) async fn throughput(
-    found: &mut Found,
-    subject: &mut Subject,
-    backlog: usize,
-) -> anyhow::Result<Throughput> {
-    found.take(PATIENCE, |results| results.len() == WARM).await?;
-    let cpu = subject.cpu_seconds().context("the process has ended")?;
-    let began = Instant::now();
-    found
-        .take(PATIENCE, |results| results.len() == backlog - WARM)
-        .await?;
-    let took = began.elapsed().as_secs_f64();
-    let cpu = subject.cpu_seconds().context("the process has ended")? - cpu;
-    let count = (backlog - WARM) as f64;
-    Ok(Throughput {
-        rate: count / took,
-        cpu_per_1000: cpu / count * 1e3,
-    })
+/// The ends of a way: where documents go in, and where results come out.
+pub(crate) struct Ends<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) documents: &'a Documents,
+    pub(crate) input: Topic,
+    pub(crate) results: Found,
 }
 
-/// How long each document takes at a rate.
-pub(crate) async fn latency(
-    found: &mut Found,
-    connection: &Connection,
-    topic: &Topic,
-    documents: &Documents,
-    rate: f64,
-    duration: Duration,
-) -> anyhow::Result<Latency> {
-    let settings = ProducerSettings {
-        linger: Duration::ZERO,
-        compression: Compression::None,
-        delivery_timeout: PATIENCE,
-        in_flight: 100_000,
-    };
-    let (producer, mut deliveries) = Producer::new(connection, settings)?;
-    let mut next = interval(Duration::from_secs_f64(1.0 / rate));
-    next.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let (mut sent, mut count, mut latencies) = (HashMap::new(), 0_usize, Vec::new());
-    let began = Instant::now();
-    loop {
-        let sending = began.elapsed() < duration;
-        if !sending && sent.is_empty() {
-            break;
-        }
-        tokio::select! {
-            _ = next.tick(), if sending => {
-                let key = format!("{rate}-{count}");
-                let message = documents.message(topic, &key, count);
-                sent.insert(key.into_bytes(), Instant::now());
-                producer.send(count, &message)?;
-                count += 1;
+impl Ends<'_> {
+    /// How fast a backlog is worked off.
+    pub(crate) async fn throughput(
+        &mut self,
+        subject: &Subject,
+        backlog: usize,
+    ) -> anyhow::Result<Throughput> {
+        let found = &mut self.results;
+        found.take(PATIENCE, |results| results.len() == WARM).await?;
+        let cpu = subject.cpu_seconds().context("the process has ended")?;
+        let began = Instant::now();
+        found
+            .take(PATIENCE, |results| results.len() == backlog - WARM)
+            .await?;
+        let took = began.elapsed().as_secs_f64();
+        let cpu = subject.cpu_seconds().context("the process has ended")? - cpu;
+        let count = (backlog - WARM) as f64;
+        Ok(Throughput {
+            rate: count / took,
+            cpu_per_1000: cpu / count * 1e3,
+        })
+    }
+
+    /// How long each document takes at a rate.
+    pub(crate) async fn latency(&mut self, rate: f64) -> anyhow::Result<Latency> {
+        let settings = ProducerSettings {
+            linger: Duration::ZERO,
+            compression: Compression::None,
+            delivery_timeout: PATIENCE,
+            in_flight: 100_000,
+        };
+        let (producer, mut deliveries) = Producer::new(self.connection, settings)?;
+        let mut next = interval(Duration::from_secs_f64(1.0 / rate));
+        next.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let (mut sent, mut count, mut latencies) = (HashMap::new(), 0_usize, Vec::new());
+        let began = Instant::now();
+        loop {
+            let sending = began.elapsed() < LATENCY_TIME;
+            if !sending && sent.is_empty() {
+                break;
             }
-            Some(_) = deliveries.recv() => {}
-            result = found.next(Instant::now() + PATIENCE) => {
-                let result = result?.context("no result came")?;
-                if let Some(sent) = sent.remove(&result.key.unwrap_or_default()) {
-                    latencies.push(sent.elapsed());
+            tokio::select! {
+                _ = next.tick(), if sending => {
+                    let key = format!("{rate}-{count}");
+                    let message = self.documents.message(&self.input, &key, count);
+                    sent.insert(key.into_bytes(), Instant::now());
+                    producer.send(count, &message)?;
+                    count += 1;
+                }
+                Some(_) = deliveries.recv() => {}
+                result = self.results.next(Instant::now() + PATIENCE) => {
+                    let result = result?.context("no result came")?;
+                    if let Some(sent) = sent.remove(&result.key.unwrap_or_default()) {
+                        latencies.push(sent.elapsed());
+                    }
                 }
             }
         }
+        latencies.sort_unstable();
+        let at = |share: usize| latencies[latencies.len() * share / 100].as_secs_f64() * 1e3;
+        Ok(Latency {
+            rate,
+            p50_ms: at(50),
+            p99_ms: at(99),
+        })
     }
-    latencies.sort_unstable();
-    let at = |share: usize| latencies[latencies.len() * share / 100].as_secs_f64() * 1e3;
-    Ok(Latency {
-        rate,
-        p50_ms: at(50),
-        p99_ms: at(99),
-    })
 }
