@@ -15,6 +15,8 @@ use crate::subject::Subject;
 const WARM: usize = 500;
 /// How long latency is measured, at each rate.
 const LATENCY_TIME: Duration = Duration::from_secs(40);
+/// How long a backlog may take.
+const BACKLOG_PATIENCE: Duration = Duration::from_mins(10);
 /// How long the next result may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -95,7 +97,7 @@ impl Ends<'_> {
         let cpu = subject.cpu_seconds().context("the process has ended")?;
         let began = Instant::now();
         found
-            .take(PATIENCE, |results| results.len() == backlog - WARM)
+            .take(BACKLOG_PATIENCE, |results| results.len() == backlog - WARM)
             .await?;
         let took = began.elapsed().as_secs_f64();
         let cpu = subject.cpu_seconds().context("the process has ended")? - cpu;
