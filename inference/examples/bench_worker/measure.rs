@@ -13,6 +13,8 @@ use crate::subject::Subject;
 
 /// Results before throughput is measured: the caches are warm, and the backlog is read ahead.
 const WARM: usize = 500;
+/// How long documents flow before latency is measured: the first ones wait for the producer's connections.
+const CONNECTING: Duration = Duration::from_secs(2);
 /// How long latency is measured, at each rate.
 const LATENCY_TIME: Duration = Duration::from_secs(40);
 /// How long a backlog may take.
@@ -122,7 +124,7 @@ impl Ends<'_> {
         let (mut sent, mut count, mut latencies) = (HashMap::new(), 0_usize, Vec::new());
         let began = Instant::now();
         loop {
-            let sending = began.elapsed() < LATENCY_TIME;
+            let sending = began.elapsed() < CONNECTING + LATENCY_TIME;
             if !sending && sent.is_empty() {
                 break;
             }
@@ -137,7 +139,9 @@ impl Ends<'_> {
                 Some(_) = deliveries.recv() => {}
                 result = self.results.next(Instant::now() + PATIENCE) => {
                     let result = result?.context("no result came")?;
-                    if let Some(sent) = sent.remove(&result.key.unwrap_or_default()) {
+                    if let Some(sent) = sent.remove(&result.key.unwrap_or_default())
+                    && sent > began + CONNECTING
+                {
                         latencies.push(sent.elapsed());
                     }
                 }
