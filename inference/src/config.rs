@@ -87,7 +87,7 @@ impl Default for RawOutput {
             topic: "ner-output".to_owned(),
             ordering: Ordering::Partition,
             compression: Compression::Lz4,
-            linger: Duration::from_millis(1),
+            linger: Duration::ZERO,
             delivery_timeout: Duration::from_mins(5),
         }
     }
