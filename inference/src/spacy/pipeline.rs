@@ -4,12 +4,15 @@
 //! them stands unless a sentence starts inside it, so only documents with an entity of several tokens are parsed, and
 //! only those are recognised again in which a sentence does start inside one.
 
+mod doubt;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::doubt::{Doubt, crosses, may_cross, sentence_starts, settle};
 use super::attributes::Attributes;
 use super::bundle::{Bundle, BundleError, Manifest, PIPELINE};
 use super::lexicon::Lexicon;
@@ -17,17 +20,13 @@ use super::ner::{self, EntitySpan, Recogniser, Recognition, Tokens};
 use super::parser::{self, Parse, Parser, ParserClasses};
 use super::runtime::Runtime;
 use super::tokenizer::{Token, Tokenizer};
-use super::tower::{PADDING, Plan, Tower, TowerError};
+use super::tower::{Plan, Tower, TowerError};
 use crate::model::{Entity, Model, Spent, TextError};
 
 /// spaCy's `nlp.max_length`, in characters: it refuses longer texts too.
 const MAX_CHARACTERS: usize = 1_000_000;
 /// How many tokens one run of a network takes. More rows leave the core's cache, fewer do not fill its pipes.
 pub(super) const SLICE_ROWS: usize = 512;
-/// How many tokens behind a sentence's end the parse looks at, until it has left the sentence.
-const BEHIND_SENTENCE: usize = 4;
-/// Fewer tokens than this at a document's end are not worth a run of their own.
-const WORTHWHILE: usize = 12;
 /// The share of the cache for the words themselves; the towers' vectors share the rest.
 const LEXICON_SHARE: usize = 4;
 
@@ -319,122 +318,6 @@ impl Tokens for Facts<'_> {
     }
 }
 
-/// A document in which a sentence may start inside an entity.
-struct Doubt {
-    /// Its place among the documents of the slice.
-    place: usize,
-    /// The last token of which it matters whether it starts a sentence.
-    until: usize,
-    /// The token up to which, exclusive, there are features.
-    available: usize,
-    parse: Parse,
-    /// The features so far, of a parse that needs more.
-    kept: Vec<f32>,
-}
-
-impl Doubt {
-    fn new(place: usize, document: &Document<'_>, entities: &[EntitySpan]) -> Option<Self> {
-        let until = entities
-            .iter()
-            .filter(|entity| may_cross(entity))
-            .map(|entity| entity.end - 1)
-            .max()?;
-        let tokens = &document.tokens;
-        // A guess: with the end of the sentence the parse is likely to be settled. If it is not, the rest follows.
-        let ends_sentence = |token: &Token| matches!(&document.text[token.range()], "." | "?" | "!");
-        let end = tokens[until..].iter().position(ends_sentence);
-        let available = end.map_or(tokens.len(), |end| until + end + BEHIND_SENTENCE);
-        let is_nearly_all = available + WORTHWHILE > tokens.len();
-        Some(Self {
-            place,
-            until,
-            available: if is_nearly_all { tokens.len() } else { available },
-            parse: Parse::new(tokens.len()),
-            kept: Vec::new(),
-        })
-    }
-
-    fn is_settled(&self, documents: &[Document<'_>]) -> bool {
-        self.available == documents[self.place].tokens.len() || self.parse.is_settled(self.until)
-    }
-}
-
-/// Parses documents as far as it matters where sentences start.
-fn settle(
-    tower: &mut Tower,
-    parser: &Parser,
-    lexicon: &Lexicon,
-    documents: &[Document<'_>],
-    doubts: &mut [Doubt],
-) -> Result<(), TowerError> {
-    if doubts.is_empty() {
-        return Ok(());
-    }
-    let begun: Vec<&[Token]> = doubts
-        .iter()
-        .map(|doubt| {
-            let tokens = &documents[doubt.place].tokens;
-            &tokens[..(doubt.available + PADDING).min(tokens.len())]
-        })
-        .collect();
-    tower.encode(lexicon, &begun, |features| {
-        for (row, doubt) in doubts.iter_mut().enumerate() {
-            let rows = features.of(row);
-            parser.advance(&mut doubt.parse, rows, doubt.available, doubt.until);
-            if !doubt.is_settled(documents) {
-                doubt.kept.extend_from_slice(rows.tokens(0..doubt.available));
-            }
-        }
-    })?;
-    let mut unsettled: Vec<_> = doubts
-        .iter_mut()
-        .filter(|doubt| !doubt.is_settled(documents))
-        .collect();
-    if unsettled.is_empty() {
-        return Ok(());
-    }
-    let rest: Vec<&[Token]> = unsettled
-        .iter()
-        .map(|doubt| &documents[doubt.place].tokens[doubt.available.saturating_sub(PADDING)..])
-        .collect();
-    tower.encode(lexicon, &rest, |features| {
-        for (row, doubt) in unsettled.iter_mut().enumerate() {
-            let before = doubt.available.min(PADDING);
-            doubt
-                .kept
-                .extend_from_slice(features.of(row).tokens(before..rest[row].len()));
-            doubt.available = documents[doubt.place].tokens.len();
-            let rows = features.of(row).all_of(&doubt.kept);
-            parser.advance(&mut doubt.parse, rows, doubt.available, doubt.until);
-        }
-    })
-}
-
-/// Where sentences start in a document that fits a slice.
-fn sentence_starts(
-    tower: &mut Tower,
-    parser: &Parser,
-    lexicon: &Lexicon,
-    document: &[Token],
-) -> Result<Vec<bool>, TowerError> {
-    tower.encode(lexicon, &[document], |features| {
-        let mut parse = Parse::new(document.len());
-        parser.advance(&mut parse, features.of(0), document.len(), document.len());
-        parse.sentence_starts()
-    })
-}
-
-/// Whether a sentence could start inside an entity.
-fn may_cross(entity: &EntitySpan) -> bool {
-    entity.end - entity.start > 1
-}
-
-fn crosses(entities: &[EntitySpan], starts: &[bool]) -> bool {
-    entities
-        .iter()
-        .any(|entity| starts[entity.start + 1..entity.end].contains(&true))
-}
-
 fn failed(error: impl std::fmt::Display) -> TextError {
     TextError::Failed(error.to_string())
 }
@@ -470,17 +353,5 @@ mod tests {
     fn offsets_count_characters() {
         let mut offsets = CharacterOffsets::new("aé😀b");
         assert_eq!([1, 3, 7, 8].map(|byte| offsets.at(byte)), [1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn only_a_start_inside_an_entity_crosses_it() {
-        let entity = [EntitySpan {
-            start: 1,
-            end: 3,
-            label: 0,
-        }];
-        assert!(may_cross(&entity[0]));
-        assert!(!crosses(&entity, &[true, true, false, true]), "at its edges");
-        assert!(crosses(&entity, &[true, false, true, false]));
     }
 }
