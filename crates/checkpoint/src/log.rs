@@ -35,17 +35,18 @@ impl fmt::Display for BatchId {
 }
 
 /// The batches among the names of files, in order of number. A folder also holds checksums and unfinished files,
-/// whose names are no numbers.
+/// whose names are not those of a batch.
 pub fn batch_ids<'n>(names: impl IntoIterator<Item = &'n str>) -> Vec<BatchId> {
-    let digits = |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
-    let parsed = names
-        .into_iter()
-        .filter(digits)
-        .filter_map(|name| name.parse().ok().map(BatchId));
-    let mut ids: Vec<BatchId> = parsed.collect();
+    let mut ids: Vec<BatchId> = names.into_iter().filter_map(batch_id).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
+}
+
+/// The batch whose file has this name. `007` is nobody's: batch 7 is at `7`.
+fn batch_id(name: &str) -> Option<BatchId> {
+    let id = name.parse().ok().filter(|&id: &i64| id >= 0)?;
+    (id.to_string() == name).then_some(BatchId(id))
 }
 
 /// Why a file of a checkpoint cannot be used.
@@ -190,6 +191,8 @@ mod tests {
             ".10.4f.tmp",
             "metadata",
             "-1",
+            "007",
+            "+7",
             "99999999999999999999",
             "100",
             "",

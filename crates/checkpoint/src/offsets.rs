@@ -43,13 +43,14 @@ impl TopicOffsets {
     }
 
     /// The positions in a source line of an offset log, if it is of Kafka's form: an object of topics, each an object
-    /// of partitions. Other sources write other things, which are not ours to judge.
+    /// of partitions. Other sources write other things, which are not ours to judge. A negative position is a wish,
+    /// such as `-1` for the latest, and no position; Spark writes it into options only, so it is passed over.
     pub(crate) fn of_source_line(line: &str) -> Option<Self> {
-        let offsets: Self = serde_json::from_str(line).ok()?;
-        let proper = !offsets.0.is_empty()
-            && offsets
-                .iter()
-                .all(|(_, partition, position)| partition >= 0 && position >= 0);
+        let mut offsets: Self = serde_json::from_str(line).ok()?;
+        let proper = !offsets.0.is_empty() && offsets.iter().all(|(_, partition, _)| partition >= 0);
+        for partitions in offsets.0.values_mut() {
+            partitions.retain(|_, position| *position >= 0);
+        }
         proper.then_some(offsets)
     }
 
@@ -81,12 +82,18 @@ mod tests {
             "{}",
             r#"{"logOffset":0}"#,
             r#"{"t":{"x":1}}"#,
-            r#"{"t":{"0":-1}}"#,
+            r#"{"t":{"-1":1}}"#,
             "{",
             "",
         ] {
             assert_eq!(TopicOffsets::of_source_line(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_negative_position_is_none() {
+        let kafka = TopicOffsets::of_source_line(r#"{"t":{"0":-1,"1":5}}"#).unwrap();
+        assert_eq!(kafka.iter().collect::<Vec<_>>(), [("t", 1, 5)]);
     }
 
     #[test]
