@@ -1,5 +1,6 @@
 //! Owns the form of a checkpoint's files. Every parser is total: any bytes give an answer or an error.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -65,8 +66,9 @@ pub enum LogError {
 pub struct OffsetLog {
     /// When the batch was made, in milliseconds since 1970, where the file says so.
     pub timestamp_ms: Option<i64>,
-    /// The positions of its Kafka sources, together.
-    pub offsets: TopicOffsets,
+    /// The positions of its Kafka sources, by the source's name. A source that was given none has its place among all
+    /// sources of the query, counted from 0.
+    pub sources: BTreeMap<String, TopicOffsets>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -76,10 +78,27 @@ struct Metadata {
     batch_watermark_ms: i64,
     batch_timestamp_ms: i64,
     #[serde(default)]
-    conf: std::collections::BTreeMap<String, serde_json::Value>,
+    conf: BTreeMap<String, serde_json::Value>,
 }
 
 impl OffsetLog {
+    /// The log of a query with one source.
+    pub fn of_one_source(timestamp_ms: Option<i64>, offsets: TopicOffsets) -> Self {
+        Self {
+            timestamp_ms,
+            sources: BTreeMap::from([("0".to_owned(), offsets)]),
+        }
+    }
+
+    /// The positions of all sources together; where two have a partition, the one behind.
+    pub fn offsets(&self) -> TopicOffsets {
+        let mut together = TopicOffsets::default();
+        for offsets in self.sources.values() {
+            together.merge(offsets);
+        }
+        together
+    }
+
     /// Reads version 1 (a line per source, in order) and version 2 (`source:line`, in any order). Sources that are
     /// not Kafka's are passed over.
     ///
@@ -107,18 +126,17 @@ impl OffsetLog {
         let timestamp_ms = serde_json::from_str::<Metadata>(metadata)
             .ok()
             .map(|metadata| metadata.batch_timestamp_ms);
-        let mut offsets = TopicOffsets::default();
-        for line in lines {
-            let line = if named {
-                line.split_once(':').map_or(line, |(_source, line)| line)
-            } else {
-                line
+        let mut sources = BTreeMap::new();
+        for (place, line) in lines.enumerate() {
+            let (source, line) = match line.split_once(':').filter(|_| named) {
+                Some((name, line)) => (name.to_owned(), line),
+                None => (place.to_string(), line),
             };
             if line == NO_OFFSET {
                 continue;
             }
             match TopicOffsets::of_source_line(line) {
-                Some(source) => offsets.merge(&source),
+                Some(offsets) => drop(sources.insert(source, offsets)),
                 None if line.starts_with('{') && !line.ends_with('}') => {
                     return Err(LogError::Damaged("its last line is cut short".to_owned()));
                 }
@@ -127,7 +145,7 @@ impl OffsetLog {
         }
         Ok(Self {
             timestamp_ms,
-            offsets,
+            sources,
         })
     }
 
@@ -136,11 +154,11 @@ impl OffsetLog {
         let metadata = Metadata {
             batch_watermark_ms: 0,
             batch_timestamp_ms: self.timestamp_ms.unwrap_or_default(),
-            conf: std::collections::BTreeMap::new(),
+            conf: BTreeMap::new(),
         };
         let (metadata, offsets) = (
             serde_json::to_string(&metadata)?,
-            serde_json::to_string(&self.offsets)?,
+            serde_json::to_string(&self.offsets())?,
         );
         Ok(format!("v1\n{metadata}\n{offsets}").into_bytes())
     }
@@ -206,13 +224,20 @@ mod tests {
             OffsetLog::parse(b"v2\n{\"batchTimestampMs\":7}\n1:{\"b\":{\"0\":2}}\n0:{\"a\":{\"0\":1}}\nc:-")
                 .unwrap();
         assert_eq!(log.timestamp_ms, Some(7));
-        assert_eq!(log.offsets.iter().collect::<Vec<_>>(), [("a", 0, 1), ("b", 0, 2)]);
+        let sources: Vec<_> = log.sources.keys().collect();
+        assert_eq!(sources, ["0", "1"]);
+        assert_eq!(log.sources["1"].get("b", 0), Some(2));
+        assert_eq!(
+            log.offsets().iter().collect::<Vec<_>>(),
+            [("a", 0, 1), ("b", 0, 2)]
+        );
     }
 
     #[test]
     fn version_1_may_have_no_metadata_and_other_sources() {
         let log = OffsetLog::parse(b"v1\r\n\r\n30\r\n-\r\n{\"logOffset\":0}\r\n{\"a\":{\"0\":1}}").unwrap();
-        assert_eq!((log.timestamp_ms, log.offsets.get("a", 0)), (None, Some(1)));
+        assert_eq!((log.timestamp_ms, log.sources["3"].get("a", 0)), (None, Some(1)));
+        assert_eq!(log.sources.len(), 1);
     }
 
     #[test]
@@ -230,11 +255,11 @@ mod tests {
     fn files_that_spark_wrote_are_read() {
         let kafka =
             OffsetLog::parse(include_bytes!("../tests/fixtures/spark-3.5.7-kafka/offsets/46")).unwrap();
-        assert!(kafka.offsets.iter().count() == 4, "{kafka:?}");
+        assert!(kafka.offsets().iter().count() == 4, "{kafka:?}");
         let named =
             OffsetLog::parse(include_bytes!("../tests/fixtures/spark-4.3.0-v2-named/offsets/5")).unwrap();
         assert!(
-            named.offsets.is_empty() && named.timestamp_ms.is_some(),
+            named.sources.is_empty() && named.timestamp_ms.is_some(),
             "{named:?}"
         );
     }
@@ -263,7 +288,7 @@ mod tests {
             for (topic, partition, position) in &positions {
                 offsets.set(topic, *partition, *position);
             }
-            let log = OffsetLog { timestamp_ms: Some(timestamp), offsets };
+            let log = OffsetLog::of_one_source(Some(timestamp), offsets);
             prop_assert_eq!(OffsetLog::parse(&log.render().unwrap()), Ok(log));
         }
     }

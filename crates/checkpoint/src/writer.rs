@@ -114,15 +114,12 @@ impl<S: Store> CheckpointWriter<S> {
     pub async fn plan(&mut self, ends: &TopicOffsets, timestamp_ms: i64) -> Result<(), CheckpointError> {
         let key = self.next.path(OFFSETS);
         if let Some(there) = self.store.read(&key).await? {
-            let same = OffsetLog::parse(&there).is_ok_and(|log| log.offsets == *ends);
+            let same = OffsetLog::parse(&there).is_ok_and(|log| log.offsets() == *ends);
             if !same {
                 return Err(CheckpointError::Contested { key });
             }
         } else {
-            let log = OffsetLog {
-                timestamp_ms: Some(timestamp_ms),
-                offsets: ends.clone(),
-            };
+            let log = OffsetLog::of_one_source(Some(timestamp_ms), ends.clone());
             let content = log.render().map_err(|error| damaged(&key, &error))?;
             self.store.write(&key, &content).await?;
         }
@@ -227,10 +224,11 @@ async fn read_offsets(
         return Ok(Err(LogError::Damaged("it is missing".to_owned())));
     };
     Ok(OffsetLog::parse(&content).and_then(|log| {
-        if log.offsets.is_empty() {
+        let offsets = log.offsets();
+        if offsets.is_empty() {
             return Err(LogError::Damaged("it has no Kafka source".to_owned()));
         }
-        Ok(log.offsets)
+        Ok(offsets)
     }))
 }
 

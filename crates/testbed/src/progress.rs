@@ -12,5 +12,5 @@ pub fn committed(checkpoint: &Path) -> Option<(BatchId, TopicOffsets)> {
         .collect();
     let batch = batch_ids(names.iter().map(String::as_str)).last().copied()?;
     let plan = std::fs::read(checkpoint.join(format!("offsets/{}", batch.0))).ok()?;
-    Some((batch, OffsetLog::parse(&plan).ok()?.offsets))
+    Some((batch, OffsetLog::parse(&plan).ok()?.offsets()))
 }

@@ -162,5 +162,8 @@ async fn a_checkpoint_that_spark_wrote_is_taken_up() {
     }
     let (writer, resume) = open(folder.path()).await;
     let newest = OffsetLog::parse(&fs::read(fixture.join("offsets/46")).unwrap()).unwrap();
-    assert_eq!((writer.batch(), resume.processed), (BatchId(47), newest.offsets));
+    assert_eq!(
+        (writer.batch(), resume.processed),
+        (BatchId(47), newest.offsets())
+    );
 }
