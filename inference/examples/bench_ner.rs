@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use inference::model::{Model, Spent};
-use inference::spacy::{Pipeline, Runtime};
+use inference::spacy::{CACHE_BYTES, Pipeline, Runtime};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -35,7 +35,7 @@ struct Arguments {
     #[arg(long, default_value = "1")]
     threads: usize,
     /// What each model may keep of the words that it has met
-    #[arg(long, default_value = "100663296")]
+    #[arg(long, default_value_t = CACHE_BYTES)]
     cache_bytes: usize,
     /// How long to go on
     #[arg(long, default_value = "10")]

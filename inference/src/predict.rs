@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Entity, Model};
-use crate::spacy::{Pipeline, Runtime};
+use crate::spacy::{CACHE_BYTES, Pipeline, Runtime};
 
 /// The most lines, and unless it is one line the most bytes, that a thread is given at a time.
 const CHUNK_LINES: usize = 64;
@@ -34,7 +34,7 @@ pub struct Predict {
     #[arg(long, default_value = "1")]
     threads: NonZeroUsize,
     /// What each thread may keep of the words that it has met
-    #[arg(long, default_value = "100663296", value_name = "BYTES")]
+    #[arg(long, default_value_t = CACHE_BYTES, value_name = "BYTES")]
     cache_bytes: usize,
     /// Files of JSON Lines; standard input if there are none
     files: Vec<PathBuf>,

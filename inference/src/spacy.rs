@@ -21,5 +21,5 @@ mod vectors;
 
 pub use bundle::{BundleError, FileFacts, Manifest};
 pub use import::{ImportError, import};
-pub use pipeline::Pipeline;
+pub use pipeline::{CACHE_BYTES, Pipeline};
 pub use runtime::Runtime;

@@ -126,7 +126,7 @@ impl OffsetLog {
         let timestamp_ms = serde_json::from_str::<Metadata>(metadata)
             .ok()
             .map(|metadata| metadata.batch_timestamp_ms);
-        let mut sources = BTreeMap::new();
+        let mut sources = BTreeMap::<String, TopicOffsets>::new();
         for (place, line) in lines.enumerate() {
             let (source, line) = match line.split_once(':').filter(|_| named) {
                 Some((name, line)) => (name.to_owned(), line),
@@ -136,7 +136,7 @@ impl OffsetLog {
                 continue;
             }
             match TopicOffsets::of_source_line(line) {
-                Some(offsets) => drop(sources.insert(source, offsets)),
+                Some(offsets) => sources.entry(source).or_default().merge(&offsets),
                 None if line.starts_with('{') && !line.ends_with('}') => {
                     return Err(LogError::Damaged("its last line is cut short".to_owned()));
                 }
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn version_2_has_its_sources_in_any_order() {
         let log =
-            OffsetLog::parse(b"v2\n{\"batchTimestampMs\":7}\n1:{\"b\":{\"0\":2}}\n0:{\"a\":{\"0\":1}}\nc:-")
+            OffsetLog::parse(b"v2\n{\"batchTimestampMs\":7}\n1:{\"b\":{\"0\":2}}\n0:{\"a\":{\"0\":1}}\nc:-\n0:{\"a\":{\"0\":9}}")
                 .unwrap();
         assert_eq!(log.timestamp_ms, Some(7));
         let sources: Vec<_> = log.sources.keys().collect();

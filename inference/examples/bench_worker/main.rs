@@ -13,7 +13,7 @@ mod subject;
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Parser;
 use kafka_io::{Cluster, Connection, Topic};
 use testbed::{Kafka, KafkaSettings, ModelFiles, connection};
@@ -166,6 +166,11 @@ impl Place {
             .arg("--texts")
             .arg(&self.arguments.documents)
             .output()?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
         report["texts_per_second"]
             .as_f64()

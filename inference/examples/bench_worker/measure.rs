@@ -139,9 +139,8 @@ impl Ends<'_> {
                 Some(_) = deliveries.recv() => {}
                 result = self.results.next(Instant::now() + PATIENCE) => {
                     let result = result?.context("no result came")?;
-                    if let Some(sent) = sent.remove(&result.key.unwrap_or_default())
-                    && sent > began + CONNECTING
-                {
+                    let sent = sent.remove(&result.key.unwrap_or_default());
+                    if let Some(sent) = sent.filter(|&sent| sent > began + CONNECTING) {
                         latencies.push(sent.elapsed());
                     }
                 }

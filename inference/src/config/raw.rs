@@ -10,6 +10,7 @@ use sidecar::{RawAdmin, RawLog};
 
 use crate::ledger::Ordering;
 use crate::record::Fields;
+use crate::spacy::CACHE_BYTES;
 
 /// The configuration file. Every key has a default; `inference.toml` beside the program shows and explains them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -120,7 +121,7 @@ impl Default for RawModel {
         Self {
             folder: "model".into(),
             onnx_runtime: None,
-            cache_bytes: positive(96 << 20),
+            cache_bytes: positive(CACHE_BYTES),
         }
     }
 }

@@ -23,6 +23,8 @@ use super::tokenizer::{Token, Tokenizer};
 use super::tower::{Plan, Tower, TowerError};
 use crate::model::{Entity, Model, Spent, TextError};
 
+/// What a pipeline's caches take, where nobody says otherwise.
+pub const CACHE_BYTES: usize = 96 << 20;
 /// spaCy's `nlp.max_length`, in characters: it refuses longer texts too.
 const MAX_CHARACTERS: usize = 1_000_000;
 /// How many tokens one run of a network takes. More rows leave the core's cache, fewer do not fill its pipes.

@@ -1,5 +1,7 @@
 //! Stand-ins for Kafka and the model: what the loop asks of them is written down, what they do is up to the test.
 
+mod model;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -9,7 +11,6 @@ use inference::config::{Raw, RawEngine, Topics};
 use inference::consume::Source;
 use inference::ledger::{Ledger, Ordering};
 use inference::metrics::Metrics;
-use inference::model::{Entity, Model, Spent, TextError};
 use inference::produce::Sink;
 use inference::progress::{Keeper, Progress};
 use inference::sessions::Sessions;
@@ -18,6 +19,8 @@ use kafka_io::{Delivery, DeliveryError, Event, Outgoing, Partition, Record, Send
 use sidecar::{Heartbeat, Readiness};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+
+pub(crate) use self::model::FakeModel;
 
 /// A topic to read from, and what was written to all topics. Clones share it; it outlives a worker.
 #[derive(Clone, Default)]
@@ -282,29 +285,6 @@ impl Sink for FakeSink {
             self.0.operation(state);
         });
         Ok(())
-    }
-}
-
-/// A model that finds every text to be an entity, but panics at "panic" and fails at "fail".
-pub(crate) struct FakeModel;
-
-impl Model for FakeModel {
-    fn entities(&mut self, texts: &[&str]) -> Vec<Result<Vec<Entity>, TextError>> {
-        let answer = |text: &&str| match *text {
-            "fail" => Err(TextError::Failed("as asked".to_owned())),
-            "panic" => panic!("as asked"),
-            text => Ok(vec![Entity {
-                start: 0,
-                end: text.chars().count(),
-                label: "TEXT".into(),
-                text: text.to_owned(),
-            }]),
-        };
-        texts.iter().map(answer).collect()
-    }
-
-    fn spent(&mut self) -> Spent {
-        Spent::default()
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{Partition, Record};
 const POLL: Duration = Duration::from_millis(100);
 /// How often, and how patiently, a cluster that does not answer is tried.
 const PROBE: Duration = Duration::from_secs(1);
+
 /// What is known of the connection to the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Link {
