@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use prometheus::{
-    CounterVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    exponential_buckets,
+    CounterVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, exponential_buckets,
 };
+use sidecar::Registrar;
 
 use crate::model::Spent;
 use crate::spacy::Manifest;
@@ -63,17 +63,17 @@ impl Metrics {
     /// # Errors
     /// Where one of that name is registered already.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let registrar = Registrar(registry);
+        let registrar = Registrar::new(registry, "inference");
         Ok(Self {
             records: registrar.counter("records_total", "Records read")?,
             results: registrar.counter("results_total", "Results acknowledged")?,
             failures: registrar.counters(
                 "failures_total",
                 "Records that became no entities, by class",
-                "class",
+                &["class"],
             )?,
             dead_letters: registrar.counter("dead_letters_total", "Records put on the dead-letter topic")?,
-            entities: registrar.counters("entities_total", "Entities found, by category", "category")?,
+            entities: registrar.counters("entities_total", "Entities found, by category", &["category"])?,
             latency: registrar.seconds(
                 "end_to_end_seconds",
                 "From a record's timestamp to its acknowledged result",
@@ -86,7 +86,7 @@ impl Metrics {
             stages: registrar.float_counters(
                 "model_stage_seconds_total",
                 "Where the model's time went: tokenize, embed, network, decode",
-                "stage",
+                &["stage"],
             )?,
             slice_rows: registrar.histogram(
                 "slice_rows",
@@ -100,9 +100,9 @@ impl Metrics {
             rebalances: registrar.counters(
                 "rebalances_total",
                 "Times partitions were given or taken",
-                "kind",
+                &["kind"],
             )?,
-            commits: registrar.counters("commits_total", "Commits of progress", "outcome")?,
+            commits: registrar.counters("commits_total", "Commits of progress", &["outcome"])?,
             replayed: registrar.counter(
                 "replayed_records_total",
                 "Records of a batch that was begun before a restart",
@@ -118,7 +118,7 @@ impl Metrics {
             )?,
             kafka_errors: registrar
                 .counter("kafka_errors_total", "Errors that Kafka told outside of any call")?,
-            model_info: registrar.info("model_info", "The model in use", &["name", "version", "sha256"])?,
+            model_info: registrar.gauges("model_info", "The model in use", &["name", "version", "sha256"])?,
         })
     }
 
@@ -153,58 +153,4 @@ impl Metrics {
 /// A count as a gauge has it.
 pub fn count(things: usize) -> i64 {
     i64::try_from(things).unwrap_or(i64::MAX)
-}
-
-/// Makes metrics under the program's name.
-struct Registrar<'a>(&'a Registry);
-
-impl Registrar<'_> {
-    fn opts(name: &str, help: &str) -> Opts {
-        Opts::new(format!("inference_{name}"), help)
-    }
-
-    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        let counter = IntCounter::with_opts(Self::opts(name, help))?;
-        self.0.register(Box::new(counter.clone()))?;
-        Ok(counter)
-    }
-
-    fn counters(&self, name: &str, help: &str, label: &str) -> prometheus::Result<IntCounterVec> {
-        let counters = IntCounterVec::new(Self::opts(name, help), &[label])?;
-        self.0.register(Box::new(counters.clone()))?;
-        Ok(counters)
-    }
-
-    fn float_counters(&self, name: &str, help: &str, label: &str) -> prometheus::Result<CounterVec> {
-        let counters = CounterVec::new(Self::opts(name, help), &[label])?;
-        self.0.register(Box::new(counters.clone()))?;
-        Ok(counters)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        let gauge = IntGauge::with_opts(Self::opts(name, help))?;
-        self.0.register(Box::new(gauge.clone()))?;
-        Ok(gauge)
-    }
-
-    fn info(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
-        let info = IntGaugeVec::new(Self::opts(name, help), labels)?;
-        self.0.register(Box::new(info.clone()))?;
-        Ok(info)
-    }
-
-    /// From half a millisecond to about a minute.
-    fn seconds(&self, name: &str, help: &str) -> prometheus::Result<Histogram> {
-        self.histogram(name, help, exponential_buckets(0.0005, 2.0, 18)?)
-    }
-
-    fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> prometheus::Result<Histogram> {
-        let opts = HistogramOpts {
-            common_opts: Self::opts(name, help),
-            buckets,
-        };
-        let histogram = Histogram::with_opts(opts)?;
-        self.0.register(Box::new(histogram.clone()))?;
-        Ok(histogram)
-    }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use kafka_io::Cluster;
-use sidecar::{Frame, FrameSettings, Peer, Program, RunMode};
+use sidecar::{Frame, FrameSettings, Peer, Program, RunMode, Settings};
 
 use crate::config::{Config, ProgressKind, Raw};
 use crate::predict::{self, Predict};
@@ -40,10 +40,7 @@ impl Program for Inference {
     type Verb = Verb;
 
     fn frame(config: &Config) -> FrameSettings {
-        FrameSettings {
-            admin: config.raw.admin.clone(),
-            log: config.raw.log.clone(),
-        }
+        FrameSettings::new(&config.raw.admin, &config.raw.log)
     }
 
     async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::Result<()> {
@@ -64,7 +61,7 @@ impl Program for Inference {
         peers
     }
 
-    fn verb(verb: Verb) -> anyhow::Result<()> {
+    fn verb(verb: Verb, _settings: &Settings<Self>) -> anyhow::Result<()> {
         match verb {
             Verb::Import { wheel, out } => {
                 let manifest = spacy::import(&wheel, &out)

@@ -13,19 +13,18 @@ pub(crate) struct Arguments<V: Subcommand> {
     #[arg(short, long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Process what is there, then stop
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) once: bool,
+    /// Say what would be written, and write nothing
+    #[arg(long, global = true)]
+    pub(crate) dry_run: bool,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb<V: Subcommand> {
     /// Run until a signal comes (the default)
-    Run {
-        /// Process what is there, then stop
-        #[arg(long)]
-        once: bool,
-    },
+    Run,
     /// Check the configuration
     Check {
         /// Also try each peer that the configuration names

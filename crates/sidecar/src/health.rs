@@ -12,13 +12,14 @@ const LONGEST_TURN: Duration = Duration::from_mins(1);
 
 /// The conditions that must all be met before a program is ready. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<&'static str, Option<String>>>>);
+pub struct Readiness(Arc<Mutex<BTreeMap<Arc<str>, Option<String>>>>);
 
 impl Readiness {
     /// A condition of this name, not met until it says so.
-    pub fn condition(&self, name: &'static str) -> Condition {
+    pub fn condition(&self, name: &str) -> Condition {
+        let name: Arc<str> = name.into();
         let condition = Condition {
-            name,
+            name: name.clone(),
             readiness: self.clone(),
         };
         self.lock().insert(name, Some("starting".to_owned()));
@@ -43,7 +44,7 @@ impl Readiness {
         lines
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, Option<String>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Option<String>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -51,7 +52,7 @@ impl Readiness {
 /// One of the things that a program needs to be ready.
 #[derive(Debug, Clone)]
 pub struct Condition {
-    name: &'static str,
+    name: Arc<str>,
     readiness: Readiness,
 }
 
@@ -59,7 +60,7 @@ impl Condition {
     /// The condition is met.
     pub fn met(&self) {
         if self.change(None) {
-            tracing::info!(condition = self.name, "condition met");
+            tracing::info!(condition = &*self.name, "condition met");
         }
     }
 
@@ -67,14 +68,14 @@ impl Condition {
     pub fn unmet(&self, why: impl Into<String>) {
         let why = why.into();
         if self.change(Some(why.clone())) {
-            tracing::warn!(condition = self.name, why, "condition not met");
+            tracing::warn!(condition = &*self.name, why, "condition not met");
         }
     }
 
     /// Whether this is a change.
     fn change(&self, unmet: Option<String>) -> bool {
         let mut conditions = self.readiness.lock();
-        let before = conditions.insert(self.name, unmet.clone());
+        let before = conditions.insert(self.name.clone(), unmet.clone());
         before != Some(unmet)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A program says what its configuration is and what it does ([`Program`]); [`start`] does the rest: arguments
 //! ([`cli`]), configuration ([`config`]), logs ([`logs`]), the admin port ([`admin`]) with readiness and liveness
-//! ([`health`]), stopping on signals ([`stopping`]) and exit codes. It knows nothing of Kafka or of models.
+//! ([`health`]), metrics ([`registrar`]), stopping on signals ([`stopping`]) and exit codes. It knows nothing of Kafka or of models.
 
 mod admin;
 mod cli;
@@ -10,6 +10,7 @@ pub mod config;
 mod health;
 mod logs;
 mod program;
+mod registrar;
 mod secret;
 mod stopping;
 
@@ -17,5 +18,6 @@ pub use cli::NoVerbs;
 pub use config::Problems;
 pub use health::{Condition, Heartbeat, Readiness};
 pub use logs::{LogFormat, RawLog};
-pub use program::{Frame, FrameSettings, Peer, Program, RawAdmin, RunMode, start};
+pub use program::{Frame, FrameSettings, Peer, Program, RawAdmin, RunMode, Settings, start, wait_for};
+pub use registrar::Registrar;
 pub use secret::Secret;

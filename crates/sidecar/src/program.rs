@@ -2,11 +2,14 @@
 
 use std::future::Future;
 use std::io::Write;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Subcommand};
 use prometheus::{IntGauge, Opts, Registry};
 use serde::de::DeserializeOwned;
@@ -33,6 +36,8 @@ pub trait Program: Sized + Send + 'static {
     const VERSION: &'static str;
     /// What it does, in a sentence.
     const ABOUT: &'static str;
+    /// Whether it can say what it would write instead of writing it (`--dry-run`).
+    const CAN_DRY_RUN: bool = false;
     /// What its configuration file may say. Must deny unknown fields.
     type Raw: DeserializeOwned + Serialize + Clone;
     /// Its checked configuration.
@@ -50,11 +55,11 @@ pub trait Program: Sized + Send + 'static {
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
     /// Tries each peer that the configuration names.
     fn connect(config: Self::Config) -> impl Future<Output = Vec<Peer>> + Send;
-    /// Does what a verb of its own asks; needs no configuration.
+    /// Does what a verb of its own asks. Only one that reads `settings` needs a configuration.
     ///
     /// # Errors
     /// Where it could not be done.
-    fn verb(verb: Self::Verb) -> anyhow::Result<()>;
+    fn verb(verb: Self::Verb, settings: &Settings<Self>) -> anyhow::Result<()>;
 }
 
 /// How to run.
@@ -62,6 +67,36 @@ pub trait Program: Sized + Send + 'static {
 pub struct RunMode {
     /// Process what is there, then stop.
     pub once: bool,
+    /// Say what would be written, and write nothing.
+    pub dry_run: bool,
+}
+
+/// Where a verb of a program's own finds the configuration.
+#[derive(Debug)]
+pub struct Settings<P> {
+    file: Option<PathBuf>,
+    /// What the command line says of the way to run.
+    pub mode: RunMode,
+    program: PhantomData<P>,
+}
+
+impl<P: Program> Settings<P> {
+    /// What the file and the environment say, unchecked.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn raw(&self) -> Result<P::Raw, ConfigError> {
+        let prefix = format!("{}_", P::NAME.to_uppercase().replace('-', "_"));
+        config::load(self.file.as_deref(), &prefix, std::env::vars())
+    }
+
+    /// The checked configuration.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or says something wrong.
+    pub fn checked(&self) -> Result<P::Config, ConfigError> {
+        Ok(P::Config::try_from(self.raw()?)?)
+    }
 }
 
 /// What the frame gives to a running program.
@@ -77,33 +112,52 @@ pub struct Frame {
     pub registry: Registry,
 }
 
-/// `[admin]` of every program's configuration.
+/// `[admin]` of every program's configuration. `PORT` is the program's own, since sidecars of a pod share an address.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawAdmin {
+#[serde(deny_unknown_fields)]
+pub struct RawAdmin<const PORT: u16> {
     /// Where health and metrics are served.
+    #[serde(default = "on_loopback::<PORT>")]
     pub address: SocketAddr,
     /// How long the work may go on after a signal.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "humantime_serde", default = "grace_period")]
     pub grace_period: Duration,
 }
 
-impl Default for RawAdmin {
+impl<const PORT: u16> Default for RawAdmin<PORT> {
     fn default() -> Self {
         Self {
-            address: SocketAddr::from(([127, 0, 0, 1], 9464)),
-            grace_period: Duration::from_secs(30),
+            address: on_loopback::<PORT>(),
+            grace_period: grace_period(),
         }
     }
+}
+
+fn on_loopback<const PORT: u16>() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], PORT))
+}
+
+fn grace_period() -> Duration {
+    Duration::from_secs(30)
 }
 
 /// What the frame has to know of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FrameSettings {
-    /// The admin port, and the grace period.
-    pub admin: RawAdmin,
-    /// The logs.
-    pub log: RawLog,
+    address: SocketAddr,
+    grace_period: Duration,
+    log: RawLog,
+}
+
+impl FrameSettings {
+    /// From the tables of a configuration that are the frame's.
+    pub fn new<const PORT: u16>(admin: &RawAdmin<PORT>, log: &RawLog) -> Self {
+        Self {
+            address: admin.address,
+            grace_period: admin.grace_period,
+            log: log.clone(),
+        }
+    }
 }
 
 /// A peer that was tried, and how it went.
@@ -120,6 +174,12 @@ enum Failure {
     Usage(clap::Error),
     Config(ConfigError),
     Work(anyhow::Error),
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
 }
 
 /// Runs a program: `fn main() -> ExitCode { sidecar::start::<Inference>() }`.
@@ -146,37 +206,44 @@ fn run<P: Program>() -> Result<(), Failure> {
     let command = Arguments::<P::Verb>::command()
         .name(P::NAME)
         .version(P::VERSION)
-        .about(P::ABOUT);
+        .about(P::ABOUT)
+        .mut_arg("dry_run", |argument| argument.hide(!P::CAN_DRY_RUN));
     let matches = command.clone().try_get_matches().map_err(Failure::Usage)?;
     let arguments = Arguments::<P::Verb>::from_arg_matches(&matches).map_err(Failure::Usage)?;
-    let raw = || -> Result<P::Raw, Failure> {
-        let prefix = format!("{}_", P::NAME.to_uppercase().replace('-', "_"));
-        config::load(arguments.config.as_deref(), &prefix, std::env::vars()).map_err(Failure::Config)
+    if arguments.dry_run && !P::CAN_DRY_RUN {
+        let what = format!("{} has no --dry-run", P::NAME);
+        return Err(Failure::Usage(
+            command.clone().error(ErrorKind::UnknownArgument, what),
+        ));
+    }
+    let settings = Settings::<P> {
+        file: arguments.config,
+        mode: RunMode {
+            once: arguments.once,
+            dry_run: arguments.dry_run,
+        },
+        program: PhantomData,
     };
-    let checked = || P::Config::try_from(raw()?).map_err(|problems| Failure::Config(problems.into()));
     match arguments.verb {
-        None => work::<P>(checked()?, RunMode { once: arguments.once }),
-        Some(Verb::Run { once }) => work::<P>(
-            checked()?,
-            RunMode {
-                once: once || arguments.once,
-            },
-        ),
+        None | Some(Verb::Run) => work::<P>(settings.checked()?, settings.mode),
         Some(Verb::Check { connect: false }) => {
-            checked()?;
+            settings.checked()?;
             print("the configuration is valid\n")
         }
-        Some(Verb::Check { connect: true }) => try_peers::<P>(checked()?),
+        Some(Verb::Check { connect: true }) => try_peers::<P>(settings.checked()?),
         Some(Verb::Config) => {
-            checked()?;
-            print(&toml::to_string_pretty(&raw()?).map_err(|error| Failure::Work(error.into()))?)
+            settings.checked()?;
+            print(&toml::to_string_pretty(&settings.raw()?).map_err(|error| Failure::Work(error.into()))?)
         }
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command.clone(), P::NAME, &mut script);
             print(&String::from_utf8_lossy(&script))
         }
-        Some(Verb::Own(verb)) => P::verb(verb).map_err(Failure::Work),
+        Some(Verb::Own(verb)) => P::verb(verb, &settings).map_err(|error| match error.downcast() {
+            Ok(config) => Failure::Config(config),
+            Err(error) => Failure::Work(error),
+        }),
     }
 }
 
@@ -196,13 +263,19 @@ fn block_on<T>(
     future: impl Future<Output = anyhow::Result<T>>,
 ) -> Result<T, Failure> {
     logs::start(&settings.log).map_err(Failure::Work)?;
+    wait_for(future).map_err(Failure::Work)
+}
+
+/// Runs a future to its end: for a verb that has to wait for others.
+///
+/// # Errors
+/// Where it fails, or threads cannot be had.
+pub fn wait_for<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime
-        .context("cannot start the runtime")
-        .map_err(Failure::Work)?;
+    let runtime = runtime.context("cannot start the runtime")?;
     let result = runtime.block_on(future);
     runtime.shutdown_timeout(EXIT_PATIENCE);
-    result.map_err(Failure::Work)
+    result
 }
 
 async fn serve<P: Program>(config: P::Config, mode: RunMode) -> anyhow::Result<()> {
@@ -220,14 +293,9 @@ async fn serve<P: Program>(config: P::Config, mode: RunMode) -> anyhow::Result<(
         registry: frame.registry.clone(),
         version: P::VERSION,
     };
-    let admin = AdminPort::bind(settings.admin.address).await?.serve(told);
+    let admin = AdminPort::bind(settings.address).await?.serve(told);
     let stop = frame.stop.clone();
-    let work = until_stopped(
-        P::run(config, frame, mode),
-        stop,
-        signals,
-        settings.admin.grace_period,
-    );
+    let work = until_stopped(P::run(config, frame, mode), stop, signals, settings.grace_period);
     // The admin port answers until the work is done and is then dropped: a slow scrape does not hold up the exit.
     tokio::select! {
         result = work => result,

@@ -33,7 +33,7 @@ pub struct Raw {
     /// Where progress is kept.
     pub progress: RawProgress,
     /// The admin port.
-    pub admin: RawAdmin,
+    pub admin: RawAdmin<9464>,
     /// The logs.
     pub log: RawLog,
 }

@@ -1,0 +1,1 @@
+//! What Spark has processed, as a Kafka consumer group.

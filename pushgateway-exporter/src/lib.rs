@@ -1,0 +1,1 @@
+//! Metrics out of clusters that cannot be scraped.
