@@ -11,7 +11,13 @@ mod offsets;
 mod store;
 mod writer;
 
-pub use log::{BatchId, LogError, OffsetLog, batch_ids, parse_initial};
+pub use log::{
+    BatchId, COMMITS, LogError, METADATA, OFFSETS, OffsetLog, batch_ids, initial_key, parse_initial,
+    parse_query_id,
+};
 pub use offsets::TopicOffsets;
-pub use store::{LocalFolder, Store, StoreError};
+pub use store::{
+    Folder, LocalFolder, Location, Observer, RawS3, S3, S3Folder, S3Request, Store, StoreError,
+    StoreErrorKind, StoredFile, UnknownLocation,
+};
 pub use writer::{CheckpointError, CheckpointWriter, RETAINED_BATCHES, Resume};

@@ -3,12 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::TopicOffsets;
 
 /// The greatest offset log that is read; 50,000 partitions are about one MiB.
-const MAX_BYTES: usize = 8 << 20;
+pub(crate) const MAX_BYTES: usize = 8 << 20;
+/// The key of the file that names the query.
+pub const METADATA: &str = "metadata";
+/// The folder that says where batches end.
+pub const OFFSETS: &str = "offsets";
+/// The folder that says which batches were processed.
+pub const COMMITS: &str = "commits";
 /// What Spark writes for a source that has no offset yet.
 const NO_OFFSET: &str = "-";
 
@@ -23,8 +30,9 @@ impl BatchId {
         Self(self.0.saturating_add(1))
     }
 
-    /// The name of its file in `offsets` and in `commits`.
-    pub(crate) fn path(self, folder: &str) -> String {
+    /// The key of its file in `offsets`, or in `commits`.
+    #[must_use]
+    pub fn key(self, folder: &str) -> String {
         format!("{folder}/{self}")
     }
 }
@@ -69,6 +77,8 @@ pub struct OffsetLog {
     /// The positions of its Kafka sources, by the source's name. A source that was given none has its place among all
     /// sources of the query, counted from 0.
     pub sources: BTreeMap<String, TopicOffsets>,
+    /// How many sources it has that are not Kafka's.
+    pub other_sources: usize,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -87,6 +97,7 @@ impl OffsetLog {
         Self {
             timestamp_ms,
             sources: BTreeMap::from([("0".to_owned(), offsets)]),
+            other_sources: 0,
         }
     }
 
@@ -105,14 +116,7 @@ impl OffsetLog {
     /// # Errors
     /// Where the version is unknown or the file is damaged.
     pub fn parse(content: &[u8]) -> Result<Self, LogError> {
-        if content.len() > MAX_BYTES {
-            return Err(LogError::Damaged(format!(
-                "{} bytes are more than such a file has",
-                content.len()
-            )));
-        }
-        let text = std::str::from_utf8(content).map_err(|error| LogError::Damaged(error.to_string()))?;
-        let mut lines = text.lines();
+        let mut lines = text(content)?.lines();
         let named = match lines.next().unwrap_or_default() {
             "v1" => false,
             "v2" => true,
@@ -127,6 +131,7 @@ impl OffsetLog {
             .ok()
             .map(|metadata| metadata.batch_timestamp_ms);
         let mut sources = BTreeMap::<String, TopicOffsets>::new();
+        let mut other_sources = 0;
         for (place, line) in lines.enumerate() {
             let (source, line) = match line.split_once(':').filter(|_| named) {
                 Some((name, line)) => (name.to_owned(), line),
@@ -137,15 +142,16 @@ impl OffsetLog {
             }
             match TopicOffsets::of_source_line(line) {
                 Some(offsets) => sources.entry(source).or_default().merge(&offsets),
-                None if line.starts_with('{') && !line.ends_with('}') => {
-                    return Err(LogError::Damaged("its last line is cut short".to_owned()));
+                None if line.starts_with('{') && serde_json::from_str::<IgnoredAny>(line).is_err() => {
+                    return Err(LogError::Damaged("a line of it is cut short".to_owned()));
                 }
-                None => {}
+                None => other_sources += 1,
             }
         }
         Ok(Self {
             timestamp_ms,
             sources,
+            other_sources,
         })
     }
 
@@ -164,13 +170,17 @@ impl OffsetLog {
     }
 }
 
+/// The key of the file in which a source, by name or place, keeps its first positions.
+pub fn initial_key(source: &str) -> String {
+    format!("sources/{source}/0")
+}
+
 /// `sources/N/0`: the positions at which a Kafka source began: a zero byte, `v1`, and the positions.
 ///
 /// # Errors
 /// Where the version is unknown or the file is damaged.
 pub fn parse_initial(content: &[u8]) -> Result<TopicOffsets, LogError> {
-    let content = content.strip_prefix(&[0]).unwrap_or(content);
-    let text = std::str::from_utf8(content).map_err(|error| LogError::Damaged(error.to_string()))?;
+    let text = text(content.strip_prefix(&[0]).unwrap_or(content))?;
     let offsets = match text.split_once('\n') {
         Some(("v1", offsets)) => offsets,
         Some((version, _)) => return Err(LogError::Version(version.chars().take(20).collect())),
@@ -183,6 +193,23 @@ pub fn parse_initial(content: &[u8]) -> Result<TopicOffsets, LogError> {
 
 pub(crate) fn render_initial(positions: &TopicOffsets) -> Result<Vec<u8>, serde_json::Error> {
     Ok(format!("\0v1\n{}", serde_json::to_string(positions)?).into_bytes())
+}
+
+fn text(content: &[u8]) -> Result<&str, LogError> {
+    if content.len() > MAX_BYTES {
+        return Err(LogError::Damaged(format!("it has more than {MAX_BYTES} bytes")));
+    }
+    std::str::from_utf8(content).map_err(|error| LogError::Damaged(error.to_string()))
+}
+
+/// `metadata`: the id of the query, which stays over restarts and changes with a new checkpoint.
+///
+/// # Errors
+/// Where the file is damaged.
+pub fn parse_query_id(content: &[u8]) -> Result<String, LogError> {
+    let metadata: QueryMetadata =
+        serde_json::from_str(text(content)?).map_err(|error| LogError::Damaged(error.to_string()))?;
+    Ok(metadata.id)
 }
 
 /// `commits/N`. That it exists is all that it says; this is what Spark puts into it.
@@ -237,13 +264,19 @@ mod tests {
     fn version_1_may_have_no_metadata_and_other_sources() {
         let log = OffsetLog::parse(b"v1\r\n\r\n30\r\n-\r\n{\"logOffset\":0}\r\n{\"a\":{\"0\":1}}").unwrap();
         assert_eq!((log.timestamp_ms, log.sources["3"].get("a", 0)), (None, Some(1)));
-        assert_eq!(log.sources.len(), 1);
+        assert_eq!((log.sources.len(), log.other_sources), (1, 2));
     }
 
     #[test]
     fn what_cannot_be_understood_is_refused() {
         assert_eq!(OffsetLog::parse(b"v3\n{}\n"), Err(LogError::Version("v3".into())));
-        for damaged in [&b""[..], b"v1", b"v1\n{}\n{\"a\":{\"0\":1", b"\xff\xfe"] {
+        for damaged in [
+            &b""[..],
+            b"v1",
+            b"v1\n{}\n{\"a\":{\"0\":1",
+            b"v1\n{}\n{\"a\":{\"0\":1}",
+            b"\xff\xfe",
+        ] {
             assert!(
                 matches!(OffsetLog::parse(damaged), Err(LogError::Damaged(_))),
                 "{damaged:?}"
@@ -277,6 +310,7 @@ mod tests {
         fn any_bytes_give_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             drop(OffsetLog::parse(&bytes));
             drop(parse_initial(&bytes));
+            drop(parse_query_id(&bytes));
         }
 
         #[test]

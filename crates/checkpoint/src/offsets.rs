@@ -55,7 +55,7 @@ impl TopicOffsets {
     }
 
     /// Takes the positions of another source; where both have a partition, the lower one.
-    pub(crate) fn merge(&mut self, other: &Self) {
+    pub fn merge(&mut self, other: &Self) {
         for (topic, partition, position) in other.iter() {
             let lower = self
                 .get(topic, partition)

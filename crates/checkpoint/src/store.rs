@@ -1,25 +1,41 @@
-//! Owns where the files of a checkpoint are: the seam, and the local folder.
+//! Owns where the files of a checkpoint are: the seam, what can go wrong there, and the choice between places.
 
-use std::fs::{self, File};
+mod local;
+mod location;
+mod s3;
+
+use std::error::Error;
 use std::future::Future;
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use tokio::task::spawn_blocking;
+pub use local::LocalFolder;
+pub use location::{Location, UnknownLocation};
+pub use s3::{Observer, RawS3, S3, S3Folder, S3Request};
 
-/// The end of the name of an unfinished file; such a name begins with a full stop, as Spark's do.
-const UNFINISHED: &str = ".tmp";
+use crate::log::MAX_BYTES;
+
+/// The most that is read of a file: what is larger is none of a checkpoint's, which its parser then says.
+const READ_BYTES: usize = MAX_BYTES + 1;
 
 /// A place for files, by keys such as `offsets/7`.
 pub trait Store: Send + Sync {
-    /// The content of a file, if there is such a file.
-    fn read(&self, key: &str) -> impl Future<Output = Result<Option<Vec<u8>>, StoreError>> + Send;
+    /// A file, if there is such a file. Of one that is greater than any of a checkpoint, as much as shows that.
+    fn read(&self, key: &str) -> impl Future<Output = Result<Option<StoredFile>, StoreError>> + Send;
     /// Writes a file, replacing it: afterwards it is there whole and lasting, or as it was before.
     fn write(&self, key: &str, content: &[u8]) -> impl Future<Output = Result<(), StoreError>> + Send;
     /// The names of the files in a folder; none if there is no such folder.
     fn list(&self, folder: &str) -> impl Future<Output = Result<Vec<String>, StoreError>> + Send;
     /// Deletes a file, if it is there.
     fn delete(&self, key: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// A file of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Its content.
+    pub content: Vec<u8>,
+    /// When it was written, by the store's clock, where the store says so.
+    pub modified: Option<SystemTime>,
 }
 
 /// A file cannot be read or written.
@@ -30,128 +46,79 @@ pub struct StoreError {
     pub action: &'static str,
     /// The file.
     pub place: String,
+    /// What to do about it.
+    pub kind: StoreErrorKind,
     /// Why it failed.
-    pub source: std::io::Error,
+    pub source: Box<dyn Error + Send + Sync>,
 }
 
-/// A folder of this machine.
+/// What to do about a failure of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StoreErrorKind {
+    /// It passes: try again, later.
+    Passing,
+    /// The credentials do not allow it, or there are none.
+    Denied,
+    /// A person has to look: there is no such bucket, the disk is full.
+    Permanent,
+}
+
+impl StoreErrorKind {
+    /// The name as metrics have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passing => "passing",
+            Self::Denied => "denied",
+            Self::Permanent => "permanent",
+        }
+    }
+}
+
+/// A checkpoint's folder, wherever it is.
 #[derive(Debug, Clone)]
-pub struct LocalFolder(PathBuf);
+pub enum Folder {
+    /// On this machine.
+    Local(LocalFolder),
+    /// In a bucket.
+    S3(S3Folder),
+}
 
-impl LocalFolder {
-    /// The folder at `path`. It is made when something is written.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
-    }
-
-    /// Does `work` with the path of a key on a thread that may wait for the disk.
-    async fn with<T: Send + 'static>(
-        &self,
-        action: &'static str,
-        key: &str,
-        work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let path = self.0.join(key);
-        let place = path.display().to_string();
-        let done = spawn_blocking(move || work(&path)).await;
-        let result = done.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        result.map_err(|source| StoreError {
-            action,
-            place,
-            source,
-        })
+impl Folder {
+    /// The folder at `location`. The client for S3 is made where it is needed first, and then used by all.
+    pub async fn open(location: &Location, s3: &S3) -> Self {
+        match location {
+            Location::Local(path) => Self::Local(LocalFolder::new(path)),
+            Location::S3 { bucket, prefix } => Self::S3(s3.folder(bucket, prefix).await),
+        }
     }
 }
 
-impl Store for LocalFolder {
-    async fn read(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.with("read", key, |path| unless_missing(fs::read(path)))
-            .await
+impl Store for Folder {
+    async fn read(&self, key: &str) -> Result<Option<StoredFile>, StoreError> {
+        match self {
+            Self::Local(folder) => folder.read(key).await,
+            Self::S3(folder) => folder.read(key).await,
+        }
     }
 
     async fn write(&self, key: &str, content: &[u8]) -> Result<(), StoreError> {
-        let content = content.to_vec();
-        self.with("write", key, move |path| write_whole(path, &content))
-            .await
+        match self {
+            Self::Local(folder) => folder.write(key, content).await,
+            Self::S3(folder) => folder.write(key, content).await,
+        }
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<String>, StoreError> {
-        self.with("list", folder, |path| {
-            let Some(entries) = unless_missing(fs::read_dir(path))? else {
-                return Ok(Vec::new());
-            };
-            let mut names = Vec::new();
-            for entry in entries {
-                let entry = entry?;
-                if entry.file_type()?.is_file() {
-                    names.extend(entry.file_name().into_string());
-                }
-            }
-            Ok(names)
-        })
-        .await
+        match self {
+            Self::Local(local) => local.list(folder).await,
+            Self::S3(s3) => s3.list(folder).await,
+        }
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.with("delete", key, |path| {
-            unless_missing(fs::remove_file(path)).map(|_deleted| ())
-        })
-        .await
-    }
-}
-
-fn unless_missing<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Writes beside the file, waits for the disk, and gives the file its name. A crash leaves the unfinished file at the
-/// most, and the next write of the same key takes its place.
-fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().ok_or(ErrorKind::InvalidInput)?;
-    fs::create_dir_all(folder)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unfinished = folder.join(format!(".{name}{UNFINISHED}"));
-    let mut file = File::create(&unfinished)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_file_is_written_read_listed_and_deleted() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = LocalFolder::new(folder.path().join("checkpoint"));
-        assert_eq!(store.list("offsets").await.unwrap(), Vec::<String>::new());
-        store.write("offsets/0", b"a").await.unwrap();
-        store.write("offsets/0", b"b").await.unwrap();
-        assert_eq!(
-            store.list("offsets").await.unwrap(),
-            ["0"],
-            "nothing unfinished remains"
-        );
-        assert_eq!(store.read("offsets/0").await.unwrap().as_deref(), Some(&b"b"[..]));
-        store.delete("offsets/0").await.unwrap();
-        store.delete("offsets/0").await.unwrap();
-        assert_eq!(store.read("offsets/0").await.unwrap(), None);
-    }
-
-    #[tokio::test]
-    async fn a_folder_that_cannot_be_written_is_named() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let store = LocalFolder::new(file.path().join("checkpoint"));
-        let error = store.write("offsets/0", b"a").await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("cannot write {}/checkpoint/offsets/0", file.path().display())
-        );
+        match self {
+            Self::Local(folder) => folder.delete(key).await,
+            Self::S3(folder) => folder.delete(key).await,
+        }
     }
 }

@@ -4,16 +4,14 @@
 //! the writer ended.
 
 use crate::log::{
-    BatchId, COMMIT, LogError, OffsetLog, QueryMetadata, batch_ids, parse_initial, render_initial,
+    BatchId, COMMIT, COMMITS, LogError, METADATA, OFFSETS, OffsetLog, QueryMetadata, batch_ids,
+    parse_initial, parse_query_id, render_initial,
 };
 use crate::{Store, StoreError, TopicOffsets};
 
 /// How many batches are kept behind the newest, as Spark does (`spark.sql.streaming.minBatchesToRetain`).
 pub const RETAINED_BATCHES: i64 = 100;
 
-const METADATA: &str = "metadata";
-const OFFSETS: &str = "offsets";
-const COMMITS: &str = "commits";
 /// Where the only source of a query keeps its first positions.
 const INITIAL: &str = "sources/0/0";
 
@@ -80,7 +78,7 @@ impl<S: Store> CheckpointWriter<S> {
         if let (Some(id), None) = (open, &planned) {
             // It was never committed, so nothing depends on it.
             tracing::warn!(batch = id.0, "removing an unreadable plan");
-            store.delete(&id.path(OFFSETS)).await?;
+            store.delete(&id.key(OFFSETS)).await?;
         }
         let writer = Self {
             store,
@@ -112,9 +110,9 @@ impl<S: Store> CheckpointWriter<S> {
     /// # Errors
     /// Where the store fails, or another writer has planned it.
     pub async fn plan(&mut self, ends: &TopicOffsets, timestamp_ms: i64) -> Result<(), CheckpointError> {
-        let key = self.next.path(OFFSETS);
+        let key = self.next.key(OFFSETS);
         if let Some(there) = self.store.read(&key).await? {
-            let same = OffsetLog::parse(&there).is_ok_and(|log| log.offsets() == *ends);
+            let same = OffsetLog::parse(&there.content).is_ok_and(|log| log.offsets() == *ends);
             if !same {
                 return Err(CheckpointError::Contested { key });
             }
@@ -135,11 +133,11 @@ impl<S: Store> CheckpointWriter<S> {
         let batch = self.next;
         if !self.planned {
             return Err(CheckpointError::Damaged {
-                key: batch.path(OFFSETS),
+                key: batch.key(OFFSETS),
                 what: "it was not planned".to_owned(),
             });
         }
-        self.store.write(&batch.path(COMMITS), COMMIT).await?;
+        self.store.write(&batch.key(COMMITS), COMMIT).await?;
         self.planned = false;
         self.next = batch.next();
         let old = BatchId(batch.0 - RETAINED_BATCHES - 1);
@@ -161,7 +159,7 @@ impl<S: Store> CheckpointWriter<S> {
     /// Deletes an old batch. It is in nobody's way, so a failure is only told.
     async fn forget(&self, old: BatchId) {
         for folder in [OFFSETS, COMMITS] {
-            if let Err(error) = self.store.delete(&old.path(folder)).await {
+            if let Err(error) = self.store.delete(&old.key(folder)).await {
                 tracing::warn!(batch = old.0, %error, "an old batch was not deleted");
             }
         }
@@ -169,8 +167,8 @@ impl<S: Store> CheckpointWriter<S> {
 }
 
 async fn ensure_metadata(store: &impl Store) -> Result<(), CheckpointError> {
-    if let Some(content) = store.read(METADATA).await? {
-        serde_json::from_slice::<QueryMetadata>(&content).map_err(|error| damaged(METADATA, &error))?;
+    if let Some(file) = store.read(METADATA).await? {
+        parse_query_id(&file.content).map_err(|error| damaged(METADATA, &error))?;
     } else {
         let metadata = QueryMetadata {
             id: uuid::Uuid::new_v4().to_string(),
@@ -197,7 +195,7 @@ async fn newest_processed(
             Err(error) => {
                 tracing::warn!(batch = id.0, %error, "a committed batch has no readable plan; falling back");
                 failure.get_or_insert(CheckpointError::Damaged {
-                    key: id.path(OFFSETS),
+                    key: id.key(OFFSETS),
                     what: error.to_string(),
                 });
             }
@@ -207,10 +205,10 @@ async fn newest_processed(
 }
 
 async fn initial(store: &impl Store) -> Result<TopicOffsets, CheckpointError> {
-    let Some(content) = store.read(INITIAL).await? else {
+    let Some(file) = store.read(INITIAL).await? else {
         return Ok(TopicOffsets::default());
     };
-    parse_initial(&content).map_err(|error| CheckpointError::Damaged {
+    parse_initial(&file.content).map_err(|error| CheckpointError::Damaged {
         key: INITIAL.to_owned(),
         what: error.to_string(),
     })
@@ -220,10 +218,10 @@ async fn read_offsets(
     store: &impl Store,
     id: BatchId,
 ) -> Result<Result<TopicOffsets, LogError>, CheckpointError> {
-    let Some(content) = store.read(&id.path(OFFSETS)).await? else {
+    let Some(file) = store.read(&id.key(OFFSETS)).await? else {
         return Ok(Err(LogError::Damaged("it is missing".to_owned())));
     };
-    Ok(OffsetLog::parse(&content).and_then(|log| {
+    Ok(OffsetLog::parse(&file.content).and_then(|log| {
         let offsets = log.offsets();
         if offsets.is_empty() {
             return Err(LogError::Damaged("it has no Kafka source".to_owned()));
@@ -232,7 +230,7 @@ async fn read_offsets(
     }))
 }
 
-fn damaged(key: &str, error: &serde_json::Error) -> CheckpointError {
+fn damaged(key: &str, error: &impl std::fmt::Display) -> CheckpointError {
     CheckpointError::Damaged {
         key: key.to_owned(),
         what: error.to_string(),

@@ -13,7 +13,7 @@ use rdkafka::topic_partition_list::Offset;
 use tokio::task::spawn_blocking;
 
 use crate::context::{Quiet, describe};
-use crate::{Connection, KafkaError, Partition, Topic};
+use crate::{Connection, KafkaError, Partition, Refusal, RefusalKind, Topic};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,7 +24,7 @@ const EVENTS: usize = 100;
 /// A client that asks.
 #[derive(Clone)]
 pub struct Cluster {
-    client: Arc<BaseConsumer<Quiet>>,
+    pub(crate) client: Arc<BaseConsumer<Quiet>>,
     config: ClientConfig,
     bootstrap_servers: String,
 }
@@ -130,16 +130,28 @@ impl Cluster {
             .map_err(|error| KafkaError::new("cannot make a Kafka client", error))
     }
 
+    /// What the client heard of the brokers. Errors and log lines wait until somebody polls.
+    fn trouble(&self) -> Option<String> {
+        for _ in 0..EVENTS {
+            drop(self.client.poll(Duration::ZERO));
+        }
+        self.client.context().trouble.take()
+    }
+
+    /// A refusal that passes, with what the client heard of the brokers meanwhile.
+    pub(crate) fn with_trouble(&self, refusal: Refusal) -> Refusal {
+        match self.trouble() {
+            Some(reason) if refusal.kind == RefusalKind::Passing => Refusal { reason, ..refusal },
+            _ => refusal,
+        }
+    }
+
     fn ask(&self, topic: &Topic) -> Result<Vec<Partition>, KafkaError> {
         let metadata = self
             .client
             .fetch_metadata(Some(topic.as_str()), PATIENCE)
             .map_err(|error| {
-                // Errors and log lines wait until somebody polls.
-                for _ in 0..EVENTS {
-                    drop(self.client.poll(Duration::ZERO));
-                }
-                let trouble = self.client.context().trouble.take();
+                let trouble = self.trouble();
                 let said = error.rdkafka_error_code().map(describe);
                 let reason = trouble.or(said).unwrap_or_else(|| error.to_string());
                 KafkaError::new(format!("no broker of {} answers", self.bootstrap_servers), reason)

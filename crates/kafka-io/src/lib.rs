@@ -4,22 +4,27 @@
 //! [`Producer`] sends and reports every delivery; [`Cluster`] asks; [`MockBroker`] stands in for a cluster in tests
 //! and in the demo.
 
+mod admin;
 mod cluster;
 mod connection;
 mod consumer;
 mod context;
+mod groups;
 mod mock;
 mod producer;
 mod record;
+mod refusal;
 
 pub use cluster::Cluster;
 pub use connection::{Connection, RawKafka, RawSecurity, SaslMechanism, SecurityProtocol};
 pub use consumer::{
     CommitError, Consumer, Event, GroupProtocol, Membership, Revocation, Start, StartWithout,
 };
+pub use groups::{ByPartition, Committed};
 pub use mock::MockBroker;
 pub use producer::{Compression, Delivery, DeliveryError, Producer, ProducerSettings, SendError};
-pub use record::{Header, Outgoing, Partition, Record, Topic};
+pub use record::{Header, Outgoing, Partition, Record, Topic, TopicPartition};
+pub use refusal::{Refusal, RefusalKind};
 
 /// librdkafka refuses what it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -39,6 +39,31 @@ impl fmt::Display for Partition {
     }
 }
 
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: Topic,
+    /// Its partition.
+    pub partition: Partition,
+}
+
+impl TopicPartition {
+    /// Partition `partition` of the topic of this name.
+    pub fn new(topic: &str, partition: i32) -> Self {
+        Self {
+            topic: Topic::from(topic),
+            partition: Partition(partition),
+        }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{}", self.topic, self.partition)
+    }
+}
+
 /// A header of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {

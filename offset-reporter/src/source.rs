@@ -1,0 +1,348 @@
+//! Owns following a checkpoint: which batch is the newest that is committed, and where it ended, for few requests.
+//!
+//! A probe for the batch after the newest known costs a twelfth of a listing, so that is what a look mostly is. A
+//! listing is made where a probe cannot tell: at the start, when nothing was found for `list_interval` (the batch may
+//! have been purged, or the checkpoint have begun anew), when numbers have gaps (asynchronous progress tracking), and
+//! when files that were listed are not there.
+//!
+//! An offsets file without its commit is never used: that batch was planned, not processed.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use checkpoint::{
+    BatchId, COMMITS, LogError, METADATA, OFFSETS, OffsetLog, Store, StoreError, StoreErrorKind,
+    TopicOffsets, batch_ids, initial_key, parse_initial, parse_query_id,
+};
+use tokio::time::Instant;
+
+/// How often files that were listed may be missing or damaged before an older batch stands in.
+const LISTINGS: usize = 3;
+/// The widest step of a probe, in batches.
+const WIDEST_STEP: i64 = 64;
+/// How many probes find the newest batch before a listing does.
+const PROBES: usize = 16;
+/// How many of the newest batches are looked through for one whose positions can be read.
+const FALLBACKS: usize = 10;
+
+/// How many sources of a query are looked for before its first batch.
+const INITIAL_SOURCES: usize = 4;
+/// What comes before the first batch: the next one is batch 0.
+const BEFORE_FIRST: BatchId = BatchId(-1);
+
+/// What a look found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Look {
+    /// Nothing that was not there at the last look.
+    Unchanged,
+    /// A query that has committed no batch yet.
+    NoBatch {
+        /// Its id.
+        query: String,
+    },
+    /// The newest committed batch.
+    Batch(Box<Seen>),
+}
+
+/// The newest committed batch, as a look saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// The query's id.
+    pub query: String,
+    /// The newest batch that is committed.
+    pub newest: BatchId,
+    /// The newest one whose positions can be read.
+    pub readable: BatchId,
+    /// That one's positions.
+    pub log: OffsetLog,
+    /// When the newest was committed, by the store's clock.
+    pub committed_at: Option<SystemTime>,
+    /// Whether the folder was listed to see this.
+    pub listed: bool,
+}
+
+/// Why a checkpoint cannot be followed at the moment.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The store does not answer, or refuses.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Neither the query's file nor a batch is there.
+    #[error(
+        "there is no checkpoint: neither `metadata` nor a batch in `commits`; is the place right, and did the query start?"
+    )]
+    Missing,
+    /// A file cannot be understood.
+    #[error("{key} cannot be used")]
+    Unusable {
+        /// The file.
+        key: String,
+        /// Why.
+        source: LogError,
+    },
+}
+
+impl SourceError {
+    /// The name as metrics have it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.kind.name(),
+            Self::Missing => "missing",
+            Self::Unusable {
+                source: LogError::Version(_),
+                ..
+            } => "version",
+            Self::Unusable { .. } => "damaged",
+        }
+    }
+}
+
+/// A checkpoint that is followed.
+#[derive(Debug)]
+pub struct Source<S> {
+    store: S,
+    list_interval: Duration,
+    query: String,
+    newest: Option<BatchId>,
+    /// Numbers have gaps, or a probe is not allowed: only listings tell.
+    only_lists: bool,
+    /// When a listing, or a probe that found something, told last; `None` if the next look must list.
+    told_at: Option<Instant>,
+    /// When the query's id was looked at last.
+    query_at: Option<Instant>,
+    /// Whether a batch was planned behind the newest, when last listed.
+    open_batch: bool,
+}
+
+impl<S: Store> Source<S> {
+    /// The checkpoint in `store`.
+    pub fn new(store: S, list_interval: Duration) -> Self {
+        Self {
+            store,
+            list_interval,
+            query: String::new(),
+            newest: None,
+            only_lists: false,
+            told_at: None,
+            query_at: None,
+            open_batch: false,
+        }
+    }
+
+    /// Whether, when last listed, a batch was planned and not committed: it is being processed, or fails.
+    pub fn has_open_batch(&self) -> bool {
+        self.open_batch
+    }
+
+    /// Looks for a newer batch.
+    ///
+    /// # Errors
+    /// Where the checkpoint cannot be read; the next look then begins with a listing.
+    pub async fn look(&mut self) -> Result<Look, SourceError> {
+        let look = self.try_look().await;
+        if look.is_err() {
+            self.told_at = None;
+        }
+        look
+    }
+
+    async fn try_look(&mut self) -> Result<Look, SourceError> {
+        let Some(known) = self.newest.filter(|_| self.may_probe()) else {
+            return self.list().await;
+        };
+        if !is_recent(self.query_at, self.list_interval) && self.read_query().await? {
+            return self.list().await;
+        }
+        match self.gallop(known).await {
+            Ok(None) => Ok(Look::Unchanged),
+            Ok(Some((newest, committed_at))) => {
+                let Ok(log) = self.read_log(newest).await? else {
+                    return self.list().await;
+                };
+                self.newest = Some(newest);
+                self.told_at = Some(Instant::now());
+                self.open_batch = false;
+                Ok(self.seen(newest, newest, log, committed_at, false))
+            }
+            // Some roles get a refusal where a file is missing. If listing works, that is what it was.
+            Err(error) if error.kind == StoreErrorKind::Denied => {
+                let look = self.list().await;
+                self.only_lists |= look.is_ok();
+                look
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn may_probe(&self) -> bool {
+        !self.only_lists && is_recent(self.told_at, self.list_interval)
+    }
+
+    /// The newest commit behind `known`: 1, 2, 4, 8 … batches further as long as there is one, then by halves.
+    async fn gallop(&self, known: BatchId) -> Result<Option<(BatchId, Option<SystemTime>)>, StoreError> {
+        let (mut found, mut last) = (None, known);
+        let (mut step, mut grows) = (1, true);
+        for _ in 0..PROBES {
+            let probed = BatchId(last.0.saturating_add(step));
+            if let Some(commit) = self.store.read(&probed.key(COMMITS)).await? {
+                last = probed;
+                found = Some((probed, commit.modified));
+            } else {
+                grows = false;
+            }
+            step = if grows {
+                (last.0 - known.0).min(WIDEST_STEP)
+            } else {
+                step / 2
+            };
+            if step == 0 {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Lists the commits. What was listed and is not there, or is not whole yet, is listed again; then an older batch
+    /// stands in, until a later look.
+    async fn list(&mut self) -> Result<Look, SourceError> {
+        self.told_at = None;
+        self.read_query().await?;
+        for _ in 0..LISTINGS {
+            let commits = self.batches(COMMITS).await?;
+            let Some(&newest) = commits.last() else {
+                return self.without_batch();
+            };
+            let commit = self.store.read(&newest.key(COMMITS)).await?;
+            if let (Some(commit), Ok(log)) = (commit, self.read_log(newest).await?) {
+                return self.listed(&commits, log, commit.modified).await;
+            }
+        }
+        let commits = self.batches(COMMITS).await?;
+        let Some(&newest) = commits.last() else {
+            return self.without_batch();
+        };
+        let mut why = None;
+        for &older in commits.iter().rev().take(FALLBACKS) {
+            match self.read_log(older).await? {
+                Ok(log) => return Ok(self.seen(newest, older, log, None, true)),
+                Err(error) => why.get_or_insert((older, error)),
+            };
+        }
+        let (batch, source) = why.unwrap_or((newest, missing()));
+        Err(SourceError::Unusable {
+            key: batch.key(OFFSETS),
+            source,
+        })
+    }
+
+    async fn listed(
+        &mut self,
+        commits: &[BatchId],
+        log: OffsetLog,
+        committed_at: Option<SystemTime>,
+    ) -> Result<Look, SourceError> {
+        let Some(&newest) = commits.last() else {
+            return self.without_batch();
+        };
+        self.open_batch = self.store.read(&newest.next().key(OFFSETS)).await?.is_some();
+        self.only_lists |= commits.windows(2).any(|pair| pair[1] != pair[0].next());
+        // A lower batch than before is seen again at once, so that it is soon confirmed or was a late listing.
+        let is_lower = self.newest.is_some_and(|known| newest < known);
+        self.newest = Some(newest);
+        self.told_at = (!is_lower).then(Instant::now);
+        Ok(self.seen(newest, newest, log, committed_at, true))
+    }
+
+    fn without_batch(&mut self) -> Result<Look, SourceError> {
+        if self.query.is_empty() {
+            self.newest = None;
+            return Err(SourceError::Missing);
+        }
+        self.newest = Some(BEFORE_FIRST);
+        self.told_at = Some(Instant::now());
+        Ok(Look::NoBatch {
+            query: self.query.clone(),
+        })
+    }
+
+    fn seen(
+        &self,
+        newest: BatchId,
+        readable: BatchId,
+        log: OffsetLog,
+        committed_at: Option<SystemTime>,
+        listed: bool,
+    ) -> Look {
+        let query = self.query.clone();
+        Look::Batch(Box::new(Seen {
+            query,
+            newest,
+            readable,
+            log,
+            committed_at,
+            listed,
+        }))
+    }
+
+    /// The positions at which the query's sources began, by their place, or of the source of this name alone: those of
+    /// Kafka's form. A store cannot be asked for the names.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub async fn initial(&self, only: Option<&str>) -> Result<BTreeMap<String, TopicOffsets>, SourceError> {
+        let places: Vec<_> = match only {
+            Some(name) => vec![name.to_owned()],
+            None => (0..INITIAL_SOURCES).map(|place| place.to_string()).collect(),
+        };
+        let mut sources = BTreeMap::new();
+        for place in places {
+            let file = self.store.read(&initial_key(&place)).await?;
+            if let Some(offsets) = file.and_then(|file| parse_initial(&file.content).ok()) {
+                sources.insert(place, offsets);
+            }
+        }
+        Ok(sources)
+    }
+
+    async fn batches(&self, folder: &str) -> Result<Vec<BatchId>, StoreError> {
+        Ok(batch_ids(
+            self.store.list(folder).await?.iter().map(String::as_str),
+        ))
+    }
+
+    /// Reads the query's id; says whether it changed.
+    async fn read_query(&mut self) -> Result<bool, SourceError> {
+        let query = match self.store.read(METADATA).await? {
+            None => String::new(),
+            Some(file) => parse_query_id(&file.content).map_err(|source| SourceError::Unusable {
+                key: METADATA.to_owned(),
+                source,
+            })?,
+        };
+        self.query_at = Some(Instant::now());
+        let changed = query != self.query;
+        self.query = query;
+        Ok(changed)
+    }
+
+    /// The positions of a batch; inside an error if they are missing or damaged, which passes or which an older batch
+    /// stands in for. A version that nobody knows is an error of the whole: nothing stands in for that.
+    async fn read_log(&self, batch: BatchId) -> Result<Result<OffsetLog, LogError>, SourceError> {
+        let key = batch.key(OFFSETS);
+        let Some(file) = self.store.read(&key).await? else {
+            return Ok(Err(missing()));
+        };
+        match OffsetLog::parse(&file.content) {
+            Err(source @ LogError::Version(_)) => Err(SourceError::Unusable { key, source }),
+            parsed => Ok(parsed),
+        }
+    }
+}
+
+fn missing() -> LogError {
+    LogError::Damaged("it is missing".to_owned())
+}
+
+fn is_recent(when: Option<Instant>, interval: Duration) -> bool {
+    when.is_some_and(|when| when.elapsed() < interval)
+}
