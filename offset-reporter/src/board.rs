@@ -102,10 +102,10 @@ impl Collector for Board {
             for ((group, topic, partition), state) in &state.partitions {
                 let partition = partition.to_string();
                 let labels = [
-                    ("stream", name.as_str()),
-                    ("group", group),
-                    ("topic", topic),
+                    ("group", group.as_str()),
                     ("partition", &partition),
+                    ("stream", name),
+                    ("topic", topic),
                 ];
                 of_partition(&mut page, &labels, state);
             }
@@ -181,7 +181,7 @@ fn of_stream(page: &mut Page, name: &str, state: &StreamState) {
         page.tell(
             "out_of_range",
             "Partitions whose processed offset lies outside of the log",
-            &[("stream", name), ("kind", kind)],
+            &[("kind", kind), ("stream", name)],
             Some(count(out)),
         );
     }

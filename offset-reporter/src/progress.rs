@@ -67,10 +67,10 @@ pub struct Batch {
 }
 
 /// What was seen of a checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sight<'s> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
     /// The query, by the beginning of its id.
-    pub query: &'s str,
+    pub query: String,
     /// The newest batch that is committed.
     pub newest: BatchId,
     /// The newest one whose positions can be read: the same, unless that one's are missing or damaged.
@@ -120,7 +120,7 @@ impl Progress {
     }
 
     /// Judges what was seen.
-    pub fn judge(&mut self, sight: Sight<'_>) -> Verdict {
+    pub fn judge(&mut self, sight: &Sight) -> Verdict {
         let Some(reported) = &self.reported else {
             return Verdict::Report;
         };
@@ -143,10 +143,10 @@ impl Progress {
     }
 
     /// Notes what has been reported.
-    pub fn reported(&mut self, sight: Sight<'_>) {
+    pub fn reported(&mut self, sight: &Sight) {
         self.confirmations = 0;
         self.reported = Some(Batch {
-            query: sight.query.to_owned(),
+            query: sight.query.clone(),
             id: sight.readable,
         });
     }
@@ -169,9 +169,9 @@ impl Progress {
 mod tests {
     use super::*;
 
-    fn listed(query: &str, newest: i64) -> Sight<'_> {
+    fn listed(query: &str, newest: i64) -> Sight {
         Sight {
-            query,
+            query: query.to_owned(),
             newest: BatchId(newest),
             readable: BatchId(newest),
             listed: true,
@@ -191,22 +191,22 @@ mod tests {
     #[test]
     fn going_on_is_allowed_and_so_is_the_first_batch() {
         let mut progress = Progress::new(RewindPolicy::Never, None);
-        assert_eq!(progress.judge(listed("q", 7)), Verdict::Report);
-        progress.reported(listed("q", 7));
-        assert_eq!(progress.judge(listed("q", 7)), Verdict::Report);
-        assert_eq!(progress.judge(listed("q", 8)), Verdict::Report);
+        assert_eq!(progress.judge(&listed("q", 7)), Verdict::Report);
+        progress.reported(&listed("q", 7));
+        assert_eq!(progress.judge(&listed("q", 7)), Verdict::Report);
+        assert_eq!(progress.judge(&listed("q", 8)), Verdict::Report);
     }
 
     #[test]
     fn a_checkpoint_that_began_anew_goes_back_once() {
         let mut progress = after(RewindPolicy::NewQuery, 90);
         assert_eq!(
-            progress.judge(listed("new", 0)),
+            progress.judge(&listed("new", 0)),
             Verdict::Rewind(Rewind::NewQuery)
         );
-        progress.reported(listed("new", 0));
-        assert_eq!(progress.judge(listed("new", 1)), Verdict::Report);
-        let never = after(RewindPolicy::Never, 90).judge(listed("new", 0));
+        progress.reported(&listed("new", 0));
+        assert_eq!(progress.judge(&listed("new", 1)), Verdict::Report);
+        let never = after(RewindPolicy::Never, 90).judge(&listed("new", 0));
         assert_eq!(never, Verdict::Hold(Hold::Forbidden(Rewind::NewQuery)));
     }
 
@@ -217,10 +217,10 @@ mod tests {
             listed: false,
             ..listed("q", 7)
         };
-        assert_eq!(progress.judge(listed("q", 7)), Verdict::Hold(Hold::Unconfirmed));
-        assert_eq!(progress.judge(probed), Verdict::Hold(Hold::Unconfirmed));
+        assert_eq!(progress.judge(&listed("q", 7)), Verdict::Hold(Hold::Unconfirmed));
+        assert_eq!(progress.judge(&probed), Verdict::Hold(Hold::Unconfirmed));
         assert_eq!(
-            progress.judge(listed("q", 7)),
+            progress.judge(&listed("q", 7)),
             Verdict::Rewind(Rewind::RolledBack)
         );
     }
@@ -228,17 +228,17 @@ mod tests {
     #[test]
     fn a_listing_that_was_late_is_forgotten() {
         let mut progress = after(RewindPolicy::Allow, 9);
-        assert_eq!(progress.judge(listed("q", 8)), Verdict::Hold(Hold::Unconfirmed));
-        assert_eq!(progress.judge(listed("q", 9)), Verdict::Report);
-        assert_eq!(progress.judge(listed("q", 8)), Verdict::Hold(Hold::Unconfirmed));
+        assert_eq!(progress.judge(&listed("q", 8)), Verdict::Hold(Hold::Unconfirmed));
+        assert_eq!(progress.judge(&listed("q", 9)), Verdict::Report);
+        assert_eq!(progress.judge(&listed("q", 8)), Verdict::Hold(Hold::Unconfirmed));
     }
 
     #[test]
     fn the_policy_forbids_what_it_says() {
         for policy in [RewindPolicy::NewQuery, RewindPolicy::Never] {
             let mut progress = after(policy, 9);
-            progress.judge(listed("q", 7));
-            let verdict = progress.judge(listed("q", 7));
+            progress.judge(&listed("q", 7));
+            let verdict = progress.judge(&listed("q", 7));
             assert_eq!(
                 verdict,
                 Verdict::Hold(Hold::Forbidden(Rewind::RolledBack)),
@@ -254,11 +254,11 @@ mod tests {
             readable: BatchId(8),
             ..listed("q", 10)
         };
-        assert_eq!(progress.judge(sight), Verdict::Hold(Hold::Unreadable));
+        assert_eq!(progress.judge(&sight), Verdict::Hold(Hold::Unreadable));
         let sight = Sight {
             readable: BatchId(9),
             ..listed("q", 10)
         };
-        assert_eq!(progress.judge(sight), Verdict::Report);
+        assert_eq!(progress.judge(&sight), Verdict::Report);
     }
 }

@@ -28,7 +28,7 @@ const FALLBACKS: usize = 10;
 /// How many sources of a query are looked for before its first batch.
 const INITIAL_SOURCES: usize = 4;
 /// What comes before the first batch: the next one is batch 0.
-const BEFORE_FIRST: BatchId = BatchId(-1);
+pub const BEFORE_FIRST: BatchId = BatchId(-1);
 
 /// What a look found.
 #[derive(Debug, Clone, PartialEq)]
@@ -134,6 +134,11 @@ impl<S: Store> Source<S> {
         self.open_batch
     }
 
+    /// Makes the next look list, and not probe.
+    pub fn list_next(&mut self) {
+        self.told_at = None;
+    }
+
     /// Looks for a newer batch.
     ///
     /// # Errors
@@ -141,7 +146,7 @@ impl<S: Store> Source<S> {
     pub async fn look(&mut self) -> Result<Look, SourceError> {
         let look = self.try_look().await;
         if look.is_err() {
-            self.told_at = None;
+            self.list_next();
         }
         look
     }
@@ -246,10 +251,8 @@ impl<S: Store> Source<S> {
         };
         self.open_batch = self.store.read(&newest.next().key(OFFSETS)).await?.is_some();
         self.only_lists |= commits.windows(2).any(|pair| pair[1] != pair[0].next());
-        // A lower batch than before is seen again at once, so that it is soon confirmed or was a late listing.
-        let is_lower = self.newest.is_some_and(|known| newest < known);
         self.newest = Some(newest);
-        self.told_at = (!is_lower).then(Instant::now);
+        self.told_at = Some(Instant::now());
         Ok(self.seen(newest, newest, log, committed_at, true))
     }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use checkpoint::{BatchId, OffsetLog, Store, TopicOffsets};
+use checkpoint::{Store, TopicOffsets};
 use kafka_io::{Refusal, RefusalKind, TopicPartition};
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ use crate::log_ends::LogEnds;
 use crate::metrics::Metrics;
 use crate::progress::{Batch, Hold, Progress, Rewind, Sight, Verdict};
 use crate::selection::ByGroup;
-use crate::source::{Look, Seen, Source, SourceError};
+use crate::source::{BEFORE_FIRST, Look, Seen, Source, SourceError};
 
 /// The longest wait after failures of the store.
 const LAST_LOOK_WAIT: Duration = Duration::from_mins(5);
@@ -82,6 +82,56 @@ impl StreamError {
     }
 }
 
+/// What was found in a checkpoint, before it is judged.
+#[derive(Debug)]
+struct Found {
+    sight: Sight,
+    groups: ByGroup,
+    timestamp_ms: Option<i64>,
+    committed_at: Option<SystemTime>,
+}
+
+impl Found {
+    fn of(seen: &Seen, groups: ByGroup) -> Self {
+        let Seen {
+            query,
+            newest,
+            readable,
+            log,
+            committed_at,
+            listed,
+        } = seen;
+        let query = short(query).to_owned();
+        Self {
+            sight: Sight {
+                query,
+                newest: *newest,
+                readable: *readable,
+                listed: *listed,
+            },
+            groups,
+            timestamp_ms: log.timestamp_ms,
+            committed_at: *committed_at,
+        }
+    }
+
+    fn before_first(query: &str, groups: ByGroup) -> Self {
+        let query = short(query).to_owned();
+        let sight = Sight {
+            query,
+            newest: BEFORE_FIRST,
+            readable: BEFORE_FIRST,
+            listed: true,
+        };
+        Self {
+            sight,
+            groups,
+            timestamp_ms: None,
+            committed_at: None,
+        }
+    }
+}
+
 /// What is to be reported.
 #[derive(Debug, Clone)]
 struct Report {
@@ -132,6 +182,7 @@ pub struct Stream<S, G> {
     ends: Arc<LogEnds<G>>,
     metrics: Metrics,
     progress: Option<Progress>,
+    found: Option<Found>,
     wanted: Option<Report>,
     ledgers: BTreeMap<String, Ledger>,
     looks: Gate,
@@ -181,6 +232,7 @@ impl<S: Store, G: Groups> Stream<S, G> {
             ends,
             metrics,
             progress: None,
+            found: None,
             wanted: None,
             ledgers: BTreeMap::new(),
             refused: None,
@@ -242,59 +294,59 @@ impl<S: Store, G: Groups> Stream<S, G> {
         }
     }
 
+    /// Takes over what there is to be seen.
     async fn look(&mut self) -> Result<(), StreamError> {
         if !self.looks.is_open() {
             return Ok(());
         }
-        let look = self.source.look().await;
-        if look.is_ok() {
-            self.looks.pass();
-        } else {
-            self.looks.close();
+        match self.find().await {
+            Ok(found) => {
+                self.looks.pass();
+                self.found = found.or(self.found.take());
+            }
+            Err(source) => {
+                self.looks.close();
+                let place = self.settings.checkpoint.to_string();
+                return Err(StreamError::Source { place, source });
+            }
         }
-        match look.map_err(|source| self.unreadable(source))? {
-            Look::Unchanged => Ok(()),
-            Look::NoBatch { query } => self.begin(&query).await,
-            Look::Batch(seen) => self.take(&seen).await,
-        }
-    }
-
-    fn unreadable(&self, source: SourceError) -> StreamError {
-        StreamError::Source {
-            place: self.settings.checkpoint.to_string(),
-            source,
-        }
-    }
-
-    /// A query without a batch stands at its initial positions.
-    async fn begin(&mut self, query: &str) -> Result<(), StreamError> {
-        if !self.settings.report_initial {
+        // What was found waits here while Kafka cannot tell what was reported before, and while it is forbidden.
+        let Some(found) = self.found.take() else {
             return Ok(());
-        }
-        let only = self.settings.selection.source.as_deref();
-        let initial = self
-            .source
-            .initial(only)
-            .await
-            .map_err(|source| self.unreadable(source))?;
-        let before_first = BatchId(-1);
-        let sight = Sight {
-            query: short(query),
-            newest: before_first,
-            readable: before_first,
-            listed: true,
         };
-        self.judge(sight, self.settings.selection.of(&initial), None, None)
-            .await
+        let judged = self.judge(&found).await;
+        if judged.is_err() {
+            self.found = Some(found);
+        }
+        judged
     }
 
-    async fn take(&mut self, seen: &Seen) -> Result<(), StreamError> {
+    async fn find(&mut self) -> Result<Option<Found>, SourceError> {
+        match self.source.look().await? {
+            Look::Unchanged => Ok(None),
+            Look::Batch(seen) => {
+                self.tell_batch(&seen);
+                Ok(Some(Found::of(&seen, self.settings.selection.of_log(&seen.log))))
+            }
+            Look::NoBatch { .. } if !self.settings.report_initial => Ok(None),
+            // A query without a batch stands at its initial positions.
+            Look::NoBatch { query } => {
+                let only = self.settings.selection.source.as_deref();
+                let initial = self.source.initial(only).await?;
+                Ok(Some(Found::before_first(
+                    &query,
+                    self.settings.selection.of(&initial),
+                )))
+            }
+        }
+    }
+
+    fn tell_batch(&self, seen: &Seen) {
         let Seen {
             newest,
             readable,
             log,
             committed_at,
-            listed,
             ..
         } = seen;
         if newest != readable {
@@ -305,74 +357,41 @@ impl<S: Store, G: Groups> Stream<S, G> {
                 "the positions of the newest batch cannot be read; an older one stands in until they can"
             );
         }
-        self.tell_batch(seen);
-        let sight = Sight {
-            query: short(&seen.query),
-            newest: *newest,
-            readable: *readable,
-            listed: *listed,
-        };
-        self.judge(
-            sight,
-            self.settings.selection.of_log(log),
-            log.timestamp_ms,
-            *committed_at,
-        )
-        .await
-    }
-
-    fn tell_batch(&self, seen: &Seen) {
-        let OffsetLog {
-            timestamp_ms,
-            other_sources,
-            ..
-        } = seen.log;
         self.metrics.board.change(self.name(), |state| {
-            state.batch = Some(seen.newest.0);
-            state.committed_at = seen.committed_at.or(state.committed_at);
-            state.batch_timestamp_ms = timestamp_ms;
-            state.other_sources = other_sources;
+            state.batch = Some(newest.0);
+            state.committed_at = committed_at.or(state.committed_at);
+            state.batch_timestamp_ms = log.timestamp_ms;
+            state.other_sources = log.other_sources;
         });
     }
 
-    /// Takes over what was seen, if it may be.
-    async fn judge(
-        &mut self,
-        sight: Sight<'_>,
-        groups: ByGroup,
-        timestamp_ms: Option<i64>,
-        committed_at: Option<SystemTime>,
-    ) -> Result<(), StreamError> {
+    /// Makes what was found what is to be reported, if it may be.
+    async fn judge(&mut self, found: &Found) -> Result<(), StreamError> {
         let is_first = self.progress.is_none();
-        self.read_back(&groups).await?;
+        self.read_back(&found.groups).await?;
         let Some(progress) = &mut self.progress else {
             return Ok(());
         };
-        let rewind = match progress.judge(sight) {
+        let rewind = match progress.judge(&found.sight) {
             Verdict::Report => None,
             Verdict::Rewind(reason) => Some(reason),
-            Verdict::Hold(hold) => return self.hold(hold, sight),
+            Verdict::Hold(hold) => return self.hold(hold, &found.sight),
         };
-        progress.reported(sight);
+        progress.reported(&found.sight);
+        let Sight { query, readable, .. } = &found.sight;
         let batch = Batch {
-            query: sight.query.to_owned(),
-            id: sight.readable,
+            query: query.clone(),
+            id: *readable,
         };
         let stamp = Stamp {
             batch,
-            timestamp_ms: timestamp_ms.unwrap_or_default(),
+            timestamp_ms: found.timestamp_ms.unwrap_or_default(),
         };
-        let same_batch = self.wanted.as_ref().is_some_and(|wanted| wanted.stamp == stamp);
-        if !same_batch {
-            tracing::debug!(
-                stream = self.name(),
-                batch = sight.readable.0,
-                ?rewind,
-                "newer batch"
-            );
-            let committed_at = committed_at.filter(|_| !is_first);
+        if self.wanted.as_ref().is_none_or(|wanted| wanted.stamp != stamp) {
+            tracing::debug!(stream = self.name(), batch = readable.0, ?rewind, "newer batch");
+            let committed_at = found.committed_at.filter(|_| !is_first);
             self.wanted = Some(Report {
-                groups,
+                groups: found.groups.clone(),
                 stamp,
                 rewind,
                 committed_at,
@@ -381,29 +400,30 @@ impl<S: Store, G: Groups> Stream<S, G> {
         Ok(())
     }
 
-    fn hold(&self, hold: Hold, sight: Sight<'_>) -> Result<(), StreamError> {
-        let (reason, forbidden) = match hold {
-            Hold::Unconfirmed => ("unconfirmed", None),
-            Hold::Unreadable => ("unreadable", None),
-            Hold::Forbidden(rewind) => (rewind.name(), Some(rewind)),
+    fn hold(&mut self, hold: Hold, sight: &Sight) -> Result<(), StreamError> {
+        let reason = match hold {
+            Hold::Unconfirmed => "unconfirmed",
+            Hold::Unreadable => "unreadable",
+            Hold::Forbidden(rewind) => rewind.name(),
         };
         self.metrics.holds.with_label_values(&[self.name(), reason]).inc();
-        let Some(rewind) = forbidden else {
-            tracing::info!(
-                stream = self.name(),
-                newest = sight.newest.0,
-                reason,
-                "not reported for now"
-            );
-            return Ok(());
-        };
-        Err(StreamError::Held(format!(
-            "batch {} of query {} is not reported: it goes back ({}), which `rewind` forbids; to allow it once, restart with \
-             rewind = \"allow\"",
-            sight.newest,
-            sight.query,
-            rewind.name()
-        )))
+        match hold {
+            Hold::Forbidden(_) => Err(StreamError::Held(format!(
+                "batch {} of query {} is not reported: it goes back ({reason}), which `rewind` forbids; to allow it once, \
+                 restart with rewind = \"allow\"",
+                sight.newest, sight.query
+            ))),
+            Hold::Unconfirmed | Hold::Unreadable => {
+                self.source.list_next();
+                tracing::info!(
+                    stream = self.name(),
+                    newest = sight.newest.0,
+                    reason,
+                    "not reported for now"
+                );
+                Ok(())
+            }
+        }
     }
 
     fn is_committing(&self) -> bool {

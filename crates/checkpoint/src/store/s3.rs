@@ -7,6 +7,7 @@ mod failure;
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -167,8 +168,10 @@ impl S3Folder {
     async fn request<T>(
         &self,
         operation: &'static str,
-        asked: impl Future<Output = Result<T, Failure>>,
+        asked: impl Future<Output = Result<T, Failure>> + Send,
     ) -> Result<T, Failure> {
+        // The SDK's futures are some kilobytes, and nested deeper than the compiler likes.
+        let asked: Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + '_>> = Box::pin(asked);
         let answer = timeout(self.timeout, asked).await;
         let answer = answer.unwrap_or_else(|_elapsed| Err(Failure::timeout(self.timeout)));
         let code = answer

@@ -1,0 +1,292 @@
+//! What is reported while a query runs, idles, and writes its checkpoint in one of the ways that there are.
+
+use std::time::Duration;
+
+use crate::fakes::{FakeKafka, FakeStore, Stage, configured};
+
+const QUERY: &str = "1f3a99c2-0195-4220-ade2-7cf05b9724bc";
+
+#[tokio::test(start_paused = true)]
+async fn what_is_committed_is_reported_and_what_is_planned_is_not() {
+    let store = FakeStore::of_query(QUERY);
+    store.commit(0, 5);
+    store.commit(1, 9);
+    store.plan(2, "{\"t\":{\"0\":30}}");
+    let mut stage = Stage::new(&store, &FakeKafka::with(40), "");
+    stage.cycle().await;
+    assert_eq!(stage.kafka.commits(), ["g t-0=9 q=1f3a99c2 b=1 t=1001"]);
+    assert_eq!(stage.metric("offsets_without_commit{stream=\"s\"}"), Some(1.0));
+    assert_eq!(
+        stage.metric("lag{group=\"g\",partition=\"0\",stream=\"s\",topic=\"t\"}"),
+        Some(31.0)
+    );
+    assert_eq!(stage.metric("last_batch_id{stream=\"s\"}"), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_batch_of_a_real_checkpoint_does_not_count() {
+    let mut stage = Stage::new(
+        &FakeStore::of_fixture("spark-4.3.0-failed-batch"),
+        &FakeKafka::default(),
+        "",
+    );
+    stage.cycle().await;
+    assert_eq!(stage.metric("last_batch_id{stream=\"s\"}"), Some(1.0));
+    assert_eq!(stage.metric("offsets_without_commit{stream=\"s\"}"), Some(1.0));
+    assert_eq!(stage.metric("other_sources{stream=\"s\"}"), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_real_checkpoint_of_kafka_is_reported() {
+    let kafka = FakeKafka::default();
+    for partition in 0..4 {
+        kafka.end("in-9b5817e8", partition, 2000);
+    }
+    let mut stage = Stage::new(&FakeStore::of_fixture("spark-4.2.0-kafka"), &kafka, "");
+    stage.cycle().await;
+    assert_eq!(stage.kafka.commits().len(), 4);
+    assert_eq!(stage.kafka.has("g", "in-9b5817e8", 3), Some(1500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_are_compared_as_numbers() {
+    let store = FakeStore::of_query(QUERY);
+    for (batch, offset) in [(9, 90), (10, 100)] {
+        store.commit(batch, offset);
+    }
+    for other in [
+        ".10.crc",
+        ".11.4f2a.tmp",
+        "metadata",
+        "-1",
+        "007",
+        "99999999999999999999",
+    ] {
+        store.put(&format!("commits/{other}"), "");
+    }
+    let mut stage = Stage::new(&store, &FakeKafka::with(1000), "");
+    stage.cycle().await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(100));
+    for (batch, offset) in [(11, 110), (12, 120), (13, 130)] {
+        store.commit(batch, offset);
+    }
+    stage.cycle().await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(130));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_finds_nothing_costs_one_request() {
+    let store = FakeStore::of_query(QUERY);
+    store.commit(0, 5);
+    let mut stage = Stage::new(&store, &FakeKafka::with(9), "");
+    stage.cycle().await;
+    store.requests();
+    stage.cycle().await;
+    assert_eq!(store.requests(), ["get commits/1"]);
+    store.commit(1, 7);
+    stage.cycle().await;
+    assert_eq!(
+        store.requests(),
+        ["get commits/1", "get commits/2", "get offsets/1"]
+    );
+    stage.run(Duration::from_mins(1)).await;
+    assert_eq!(
+        store
+            .requests()
+            .iter()
+            .filter(|request| request.starts_with("list"))
+            .count(),
+        1
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_batches_at_once_are_found_in_few_requests() {
+    let store = FakeStore::of_query(QUERY);
+    store.commit(0, 0);
+    let mut stage = Stage::new(&store, &FakeKafka::with(1000), "");
+    stage.cycle().await;
+    store.requests();
+    for batch in 1..=45 {
+        store.commit(batch, batch);
+    }
+    stage.cycle().await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(45));
+    let requests = store.requests();
+    assert!(
+        requests.len() <= 14 && requests.iter().all(|request| request.starts_with("get")),
+        "{requests:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn gaps_between_batches_are_seen_within_one_interval() {
+    let store = FakeStore::of_query(QUERY);
+    for batch in [5, 10, 15] {
+        store.commit(batch, 10 * batch);
+    }
+    let mut stage = Stage::new(&store, &FakeKafka::with(1000), "");
+    stage.cycle().await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(150));
+    store.commit(20, 200);
+    stage.cycle().await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_real_checkpoint_of_asynchronous_progress_is_listed() {
+    let store = FakeStore::of_fixture("spark-4.3.0-async");
+    let mut stage = Stage::new(&store, &FakeKafka::default(), "");
+    stage.cycle().await;
+    assert_eq!(stage.metric("last_batch_id{stream=\"s\"}"), Some(15.0));
+    store.requests();
+    stage.cycle().await;
+    assert!(store.requests().contains(&"list commits".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reporter_that_slept_while_batches_were_purged_recovers() {
+    let store = FakeStore::of_query(QUERY);
+    store.commit(0, 0);
+    let mut stage = Stage::new(&store, &FakeKafka::with(10_000), "");
+    stage.cycle().await;
+    store.clear();
+    store.put("metadata", &format!("{{\"id\":\"{QUERY}\"}}"));
+    for batch in 400..=500 {
+        store.commit(batch, batch);
+    }
+    stage.run(Duration::from_secs(80)).await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_stream_is_kept_alive() {
+    let store = FakeStore::of_query(QUERY);
+    store.commit(0, 5);
+    let mut stage = Stage::new(&store, &FakeKafka::with(5), "");
+    stage.run(Duration::from_hours(24)).await;
+    let commits = stage.kafka.commits();
+    assert!(
+        (280..=290).contains(&commits.len()),
+        "one in five minutes: {}",
+        commits.len()
+    );
+    assert!(
+        commits
+            .iter()
+            .all(|commit| commit == "g t-0=5 q=1f3a99c2 b=0 t=1000")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_kept_alive_while_its_checkpoint_cannot_be_read() {
+    let store = FakeStore::of_query(QUERY);
+    store.commit(0, 5);
+    let mut stage = Stage::new(&store, &FakeKafka::with(9), "");
+    stage.cycle().await;
+    stage.kafka.commits();
+    store.fail(Some(|_| Some(checkpoint::StoreErrorKind::Passing)));
+    stage.run(Duration::from_mins(20)).await;
+    assert!(stage.kafka.commits().len() >= 3);
+    stage.kafka.end("t", 0, 50);
+    stage.run(Duration::from_secs(20)).await;
+    assert_eq!(
+        stage.metric("lag{group=\"g\",partition=\"0\",stream=\"s\",topic=\"t\"}"),
+        Some(45.0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_come_and_go_with_the_checkpoint() {
+    let store = FakeStore::of_query(QUERY);
+    store.commit(0, 5);
+    let kafka = FakeKafka::with(9);
+    kafka.end("t", 1, 9);
+    let mut stage = Stage::new(&store, &kafka, "");
+    stage.cycle().await;
+    store.plan(1, "{\"t\":{\"0\":6,\"1\":2}}");
+    store.put("commits/1", "v9\nwhatever");
+    stage.cycle().await;
+    assert_eq!(
+        (kafka.has("g", "t", 0), kafka.has("g", "t", 1)),
+        (Some(6), Some(2))
+    );
+    store.commit(2, 7);
+    stage.cycle().await;
+    assert_eq!(
+        stage.metric("processed_offset{group=\"g\",partition=\"1\",stream=\"s\",topic=\"t\"}"),
+        None
+    );
+    assert_eq!(kafka.has("g", "t", 1), Some(2), "nothing is pruned unasked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_partitions_are_reported_and_forgotten_only_where_that_is_wanted() {
+    for prune in [false, true] {
+        let store = FakeStore::of_query(QUERY);
+        store.commit(0, 5);
+        let kafka = FakeKafka::with(9);
+        kafka.give("g", "old", 3, "");
+        let mut stage = Stage::new(&store, &kafka, &format!("prune = {prune}"));
+        stage.run(Duration::from_mins(30)).await;
+        assert_eq!(kafka.has("g", "old", 0), Some(3), "not stale for long enough");
+        stage.run(Duration::from_mins(40)).await;
+        assert_eq!(kafka.has("g", "old", 0), (!prune).then_some(3));
+        assert_eq!(kafka.has("g", "t", 0), Some(5));
+        if !prune {
+            assert_eq!(stage.metric("stale_partitions{stream=\"s\"}"), Some(1.0));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_its_first_batch_a_query_stands_where_it_began() {
+    let store = FakeStore::of_query(QUERY);
+    store.put("sources/0/0", "\0v1\n{\"t\":{\"0\":3}}");
+    store.plan(0, "{\"t\":{\"0\":30}}");
+    let mut silent = Stage::new(&store, &FakeKafka::with(40), "report_initial = false");
+    silent.cycle().await;
+    assert_eq!(silent.kafka.commits(), [""; 0]);
+    let mut stage = Stage::new(&store, &FakeKafka::with(40), "");
+    stage.cycle().await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(3));
+    store.put("commits/0", "v1\n{}");
+    stage.cycle().await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_that_appear_with_their_commit_and_orphans_that_vanish_do_no_harm() {
+    let store = FakeStore::of_query(QUERY);
+    store.commit(0, 5);
+    let mut stage = Stage::new(&store, &FakeKafka::with(90), "");
+    stage.cycle().await;
+    store.plan(1, "{\"t\":{\"0\":50}}");
+    stage.run(Duration::from_mins(2)).await;
+    store.remove("offsets/1");
+    stage.run(Duration::from_mins(2)).await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(5));
+    store.commit(1, 60);
+    stage.cycle().await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(60));
+    assert_eq!(
+        stage.metric("rewinds_total{reason=\"lowered\",stream=\"s\"}"),
+        None
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_and_a_stream_that_is_only_observed_commit_nothing() {
+    let store = FakeStore::of_query(QUERY);
+    store.commit(0, 5);
+    let kafka = FakeKafka::with(9);
+    let mut dry = Stage::by(&store, &kafka, &configured(""), true);
+    dry.cycle().await;
+    let mut observed = Stage::new(&store, &kafka, "mode = \"observe\"");
+    observed.cycle().await;
+    assert_eq!(kafka.commits(), [""; 0]);
+    assert_eq!(
+        observed.metric("lag{group=\"g\",partition=\"0\",stream=\"s\",topic=\"t\"}"),
+        Some(4.0)
+    );
+}

@@ -1,0 +1,1 @@
+//! The reporter as a process.

@@ -1,0 +1,144 @@
+//! When a group goes back, and when it does not.
+
+use std::time::Duration;
+
+use crate::fakes::{FakeKafka, FakeStore, Stage};
+
+const QUERY: &str = "1f3a99c2-0195-4220-ade2-7cf05b9724bc";
+const ANOTHER: &str = "aaaaaaaa-0195-4220-ade2-7cf05b9724bc";
+
+fn rewinds(stage: &Stage, reason: &str) -> Option<f64> {
+    stage.metric(&format!("rewinds_total{{reason=\"{reason}\",stream=\"s\"}}"))
+}
+
+/// A checkpoint with batches 0 to 9; batch N ends at 10 N.
+fn ten_batches() -> FakeStore {
+    let store = FakeStore::of_query(QUERY);
+    for batch in 0..10 {
+        store.commit(batch, 10 * batch);
+    }
+    store
+}
+
+fn begin_anew(store: &FakeStore) {
+    store.clear();
+    store.put("metadata", &format!("{{\"id\":\"{ANOTHER}\"}}"));
+    store.commit(0, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_began_anew_takes_the_group_back_once() {
+    let store = ten_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(100), "");
+    stage.cycle().await;
+    begin_anew(&store);
+    stage.run(Duration::from_secs(80)).await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(5));
+    assert_eq!(rewinds(&stage, "new_query"), Some(1.0));
+    stage.run(Duration::from_mins(10)).await;
+    assert_eq!(
+        rewinds(&stage, "new_query"),
+        Some(1.0),
+        "going back is counted once"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleted_batches_take_the_group_back_after_two_listings() {
+    let store = ten_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(100), "");
+    stage.cycle().await;
+    for batch in [8, 9] {
+        store.remove(&format!("commits/{batch}"));
+        store.remove(&format!("offsets/{batch}"));
+    }
+    stage.run(Duration::from_mins(1)).await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(90), "one listing may be late");
+    stage.cycle().await;
+    stage.cycle().await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(70));
+    assert_eq!(rewinds(&stage, "rolled_back"), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_listing_takes_nothing_back() {
+    let store = ten_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(100), "");
+    stage.cycle().await;
+    stage.kafka.commits();
+    store.list_once(&["5", "6", "7"]);
+    stage.run(Duration::from_mins(3)).await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(90));
+    assert_eq!(rewinds(&stage, "rolled_back"), None);
+    assert_eq!(stage.kafka.commits(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_policy_forbids_is_held_and_told() {
+    let store = ten_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(100), "rewind = \"never\"");
+    stage.cycle().await;
+    begin_anew(&store);
+    stage.run(Duration::from_secs(60)).await;
+    let told = stage.failing_cycle().await;
+    assert!(
+        told.contains("new_query") && told.contains("rewind = \"allow\""),
+        "{told}"
+    );
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(90));
+    assert_eq!(stage.metric("stream_up{stream=\"s\"}"), Some(0.0));
+    assert!(
+        stage
+            .metric("holds_total{reason=\"new_query\",stream=\"s\"}")
+            .unwrap()
+            >= 1.0
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_reporter_knows_what_it_reported() {
+    let store = ten_batches();
+    let kafka = FakeKafka::with(100);
+    Stage::new(&store, &kafka, "").cycle().await;
+    for batch in 3..10 {
+        store.remove(&format!("commits/{batch}"));
+    }
+    let mut restarted = Stage::new(&store, &kafka, "");
+    restarted.cycle().await;
+    assert_eq!(
+        kafka.has("g", "t", 0),
+        Some(90),
+        "the first listing after a restart is one listing"
+    );
+    restarted.cycle().await;
+    assert_eq!(kafka.has("g", "t", 0), Some(20));
+    assert_eq!(rewinds(&restarted, "rolled_back"), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_without_news_goes_back_nowhere() {
+    let store = ten_batches();
+    let kafka = FakeKafka::with(100);
+    Stage::new(&store, &kafka, "").cycle().await;
+    let mut restarted = Stage::new(&store, &kafka, "rewind = \"never\"");
+    restarted.cycle().await;
+    assert_eq!(kafka.has("g", "t", 0), Some(90));
+    assert_eq!(rewinds(&restarted, "lowered"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_somebody_else_committed_ahead_is_lowered_with_that_reason() {
+    let store = ten_batches();
+    let kafka = FakeKafka::with(100);
+    kafka.give("g", "t", 95, "by hand");
+    let mut held = Stage::new(&store, &kafka, "rewind = \"new_query\"");
+    let told = held.failing_cycle().await;
+    assert!(told.contains("1 partitions would go back (lowered)"), "{told}");
+    assert_eq!(kafka.has("g", "t", 0), Some(95));
+    let mut stage = Stage::new(&store, &kafka, "");
+    stage.cycle().await;
+    assert_eq!(
+        (kafka.has("g", "t", 0), rewinds(&stage, "lowered")),
+        (Some(90), Some(1.0))
+    );
+}
