@@ -14,3 +14,13 @@ die() {
 need() {
     command -v "$1" >/dev/null 2>&1 || die "$1 is missing; it is needed to $2"
 }
+
+# missing FILE: whether it is not in the cache. Where it is not, nobody else downloads until this script ends: tests ask
+# at the same time.
+missing() {
+    [ ! -e "$1" ] || return 1
+    mkdir -p "$cache"
+    exec 9>"$cache/.lock"
+    flock 9
+    [ ! -e "$1" ]
+}

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Context;
-use checkpoint::{CheckpointError, CheckpointWriter, LocalFolder, TopicOffsets};
+use checkpoint::{CheckpointError, CheckpointWriter, Folder, TopicOffsets};
 use kafka_io::{Partition, Topic};
 use sidecar::Condition;
 use tokio::time::Instant;
@@ -33,7 +33,7 @@ pub enum Progress {
 /// The batches of a checkpoint.
 pub struct Batches {
     /// Absent while a write is under way.
-    writer: Option<CheckpointWriter<LocalFolder>>,
+    writer: Option<CheckpointWriter<Folder>>,
     topic: Topic,
     max_rows: usize,
     batch: Batch,
@@ -63,7 +63,7 @@ pub struct Positions {
 type Write = Pin<Box<dyn Future<Output = Written> + Send>>;
 
 enum Written {
-    Batch(CheckpointWriter<LocalFolder>, Result<(), CheckpointError>),
+    Batch(CheckpointWriter<Folder>, Result<(), CheckpointError>),
     Positions(Vec<(Partition, i64)>, anyhow::Result<()>),
 }
 
@@ -79,7 +79,7 @@ pub struct Keeper {
 impl Progress {
     /// Progress in a checkpoint. `planned` is the end of a batch that was begun before.
     pub fn checkpoint(
-        writer: CheckpointWriter<LocalFolder>,
+        writer: CheckpointWriter<Folder>,
         topic: Topic,
         max_rows: usize,
         planned: Option<TopicOffsets>,
@@ -257,7 +257,7 @@ impl Batches {
     }
 
     /// A write is through; gives the number of the batch if it was its commit.
-    fn written(&mut self, writer: CheckpointWriter<LocalFolder>, succeeded: bool) -> Option<i64> {
+    fn written(&mut self, writer: CheckpointWriter<Folder>, succeeded: bool) -> Option<i64> {
         let writer = self.writer.insert(writer);
         if !succeeded {
             return None;

@@ -164,11 +164,17 @@ fn of_stream(page: &mut Page, name: &str, state: &StreamState) {
         "Partitions that the group has and the checkpoint lacks",
         Some(count(state.stale_partitions)),
     );
+    of_partitions_together(page, name, state);
+}
+
+fn of_partitions_together(page: &mut Page, name: &str, state: &StreamState) {
+    let label = [("stream", name)];
     let partitions = || state.partitions.values();
     let unknown = partitions().filter(|partition| partition.unknown).count();
-    tell(
+    page.tell(
         "unknown_partitions",
         "Partitions that the cluster does not have; they are not committed",
+        &label,
         Some(count(unknown)),
     );
     for (kind, which) in [

@@ -27,7 +27,7 @@ pub struct OffsetReporter;
 pub enum Verb {
     /// Show a checkpoint, decoded; `[s3]` of the configuration says how S3 is reached
     Inspect {
-        /// A folder, or s3://BUCKET/PREFIX
+        /// A folder, or `s3://BUCKET/PREFIX`
         uri: Location,
         /// As JSON, for programs
         #[arg(long)]

@@ -61,6 +61,12 @@ pub struct Seen {
     pub listed: bool,
 }
 
+impl From<Seen> for Look {
+    fn from(seen: Seen) -> Self {
+        Self::Batch(Box::new(seen))
+    }
+}
+
 /// Why a checkpoint cannot be followed at the moment.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -167,7 +173,7 @@ impl<S: Store> Source<S> {
                 self.newest = Some(newest);
                 self.told_at = Some(Instant::now());
                 self.open_batch = false;
-                Ok(self.seen(newest, newest, log, committed_at, false))
+                Ok(self.seen(newest, log, committed_at, false).into())
             }
             // Some roles get a refusal where a file is missing. If listing works, that is what it was.
             Err(error) if error.kind == StoreErrorKind::Denied => {
@@ -229,7 +235,14 @@ impl<S: Store> Source<S> {
         let mut why = None;
         for &older in commits.iter().rev().take(FALLBACKS) {
             match self.read_log(older).await? {
-                Ok(log) => return Ok(self.seen(newest, older, log, None, true)),
+                Ok(log) => {
+                    let seen = self.seen(newest, log, None, true);
+                    return Ok(Seen {
+                        readable: older,
+                        ..seen
+                    }
+                    .into());
+                }
                 Err(error) => why.get_or_insert((older, error)),
             };
         }
@@ -253,7 +266,7 @@ impl<S: Store> Source<S> {
         self.only_lists |= commits.windows(2).any(|pair| pair[1] != pair[0].next());
         self.newest = Some(newest);
         self.told_at = Some(Instant::now());
-        Ok(self.seen(newest, newest, log, committed_at, true))
+        Ok(self.seen(newest, log, committed_at, true).into())
     }
 
     fn without_batch(&mut self) -> Result<Look, SourceError> {
@@ -268,23 +281,16 @@ impl<S: Store> Source<S> {
         })
     }
 
-    fn seen(
-        &self,
-        newest: BatchId,
-        readable: BatchId,
-        log: OffsetLog,
-        committed_at: Option<SystemTime>,
-        listed: bool,
-    ) -> Look {
+    fn seen(&self, newest: BatchId, log: OffsetLog, committed_at: Option<SystemTime>, listed: bool) -> Seen {
         let query = self.query.clone();
-        Look::Batch(Box::new(Seen {
+        Seen {
             query,
             newest,
-            readable,
+            readable: newest,
             log,
             committed_at,
             listed,
-        }))
+        }
     }
 
     /// The positions at which the query's sources began, by their place, or of the source of this name alone: those of

@@ -4,133 +4,37 @@
 //! group and its lag still shown; where the group refuses, the checkpoint is still followed. Each has its own wait
 //! after failures.
 
+mod error;
+mod found;
+mod gate;
+mod pruning;
 mod reporting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use checkpoint::{Store, TopicOffsets};
-use kafka_io::{Refusal, RefusalKind, TopicPartition};
+use checkpoint::Store;
+use kafka_io::{Refusal, TopicPartition};
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
+pub use self::error::StreamError;
+use self::found::Found;
+use self::gate::Gate;
 use crate::config::{Mode, RawReport, StreamSettings};
 use crate::group::Groups;
-use crate::ledger::{Ledger, Stamp, short};
+use crate::ledger::{Ledger, Stamp};
 use crate::log_ends::LogEnds;
 use crate::metrics::Metrics;
 use crate::progress::{Batch, Hold, Progress, Rewind, Sight, Verdict};
 use crate::selection::ByGroup;
-use crate::source::{BEFORE_FIRST, Look, Seen, Source, SourceError};
+use crate::source::{Look, Seen, Source, SourceError};
 
 /// The longest wait after failures of the store.
 const LAST_LOOK_WAIT: Duration = Duration::from_mins(5);
 /// The waits after a refusal that only a person can end.
 const FIRST_REFUSAL_WAIT: Duration = Duration::from_mins(1);
 const LAST_REFUSAL_WAIT: Duration = Duration::from_mins(10);
-
-/// Why a cycle did not do all that it should.
-#[derive(Debug, thiserror::Error)]
-pub enum StreamError {
-    /// The checkpoint cannot be read.
-    #[error("the checkpoint {place} cannot be read")]
-    Source {
-        /// Where it is.
-        place: String,
-        /// Why.
-        source: SourceError,
-    },
-    /// Kafka refuses.
-    #[error("{what}")]
-    Kafka {
-        /// What was asked for.
-        what: String,
-        /// Why not.
-        source: Refusal,
-    },
-    /// What is processed is not what the group shows, since that would be a step back.
-    #[error("{0}")]
-    Held(String),
-    /// None of the topics is in the cluster.
-    #[error(
-        "none of the topics {topics} is in the cluster {cluster}; check `cluster`, `topics` and `source` of the stream"
-    )]
-    NoTopic {
-        /// The topics.
-        topics: String,
-        /// The cluster.
-        cluster: String,
-    },
-}
-
-impl StreamError {
-    /// The name as metrics have it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Source { source, .. } => source.name(),
-            Self::Kafka { source, .. } => match source.kind {
-                RefusalKind::Passing => "kafka_passing",
-                RefusalKind::InUse => "group_in_use",
-                RefusalKind::Denied => "kafka_denied",
-                RefusalKind::UnknownPartition => "unknown_partition",
-                RefusalKind::Permanent => "kafka_refused",
-            },
-            Self::Held(_) => "held",
-            Self::NoTopic { .. } => "no_topic",
-        }
-    }
-}
-
-/// What was found in a checkpoint, before it is judged.
-#[derive(Debug)]
-struct Found {
-    sight: Sight,
-    groups: ByGroup,
-    timestamp_ms: Option<i64>,
-    committed_at: Option<SystemTime>,
-}
-
-impl Found {
-    fn of(seen: &Seen, groups: ByGroup) -> Self {
-        let Seen {
-            query,
-            newest,
-            readable,
-            log,
-            committed_at,
-            listed,
-        } = seen;
-        let query = short(query).to_owned();
-        Self {
-            sight: Sight {
-                query,
-                newest: *newest,
-                readable: *readable,
-                listed: *listed,
-            },
-            groups,
-            timestamp_ms: log.timestamp_ms,
-            committed_at: *committed_at,
-        }
-    }
-
-    fn before_first(query: &str, groups: ByGroup) -> Self {
-        let query = short(query).to_owned();
-        let sight = Sight {
-            query,
-            newest: BEFORE_FIRST,
-            readable: BEFORE_FIRST,
-            listed: true,
-        };
-        Self {
-            sight,
-            groups,
-            timestamp_ms: None,
-            committed_at: None,
-        }
-    }
-}
 
 /// What is to be reported.
 #[derive(Debug, Clone)]
@@ -141,35 +45,6 @@ struct Report {
     rewind: Option<Rewind>,
     /// When the checkpoint had it, until the group has it too.
     committed_at: Option<SystemTime>,
-}
-
-/// After a failure, not before some time.
-#[derive(Debug)]
-struct Gate {
-    backoff: Backoff,
-    closed_until: Option<Instant>,
-}
-
-impl Gate {
-    fn new(first: Duration, last: Duration) -> Self {
-        Self {
-            backoff: Backoff::new(first, last),
-            closed_until: None,
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        self.closed_until.is_none_or(|until| Instant::now() >= until)
-    }
-
-    fn pass(&mut self) {
-        self.backoff.succeeded();
-        self.closed_until = None;
-    }
-
-    fn close(&mut self) {
-        self.closed_until = Some(Instant::now() + self.backoff.failed());
-    }
 }
 
 /// A stream.
@@ -429,20 +304,4 @@ impl<S: Store, G: Groups> Stream<S, G> {
     fn is_committing(&self) -> bool {
         self.settings.mode == Mode::Commit && !self.dry_run
     }
-}
-
-/// The partitions of these groups.
-fn partitions_of(groups: &ByGroup) -> Vec<TopicPartition> {
-    let all: std::collections::BTreeSet<_> = groups.values().flat_map(crate::ledger::partitions).collect();
-    all.into_iter().collect()
-}
-
-/// The topics of these groups.
-fn topics_of(groups: &ByGroup) -> String {
-    let topics = groups
-        .values()
-        .flat_map(TopicOffsets::iter)
-        .map(|(topic, ..)| topic);
-    let all: std::collections::BTreeSet<_> = topics.collect();
-    all.into_iter().collect::<Vec<_>>().join(", ")
 }

@@ -183,10 +183,7 @@ impl<'c> Admin<'c> {
             send(options, queue);
             let event = native::rd_kafka_queue_poll(queue, milliseconds(self.patience + MARGIN));
             let answer = if event.is_null() {
-                Err(Refusal::of(
-                    RDKafkaRespErr::RD_KAFKA_RESP_ERR__TIMED_OUT.into(),
-                    None,
-                ))
+                Err(Refusal::without_answer(self.patience))
             } else {
                 let code = native::rd_kafka_event_error(event);
                 if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
@@ -266,12 +263,11 @@ unsafe fn of_group(groups: &[*const native::rd_kafka_group_result_t]) -> Vec<Tol
 unsafe fn told(element: &native::rd_kafka_topic_partition_t) -> Told {
     // SAFETY: a topic is a C string; metadata is as long as it says.
     let (topic, metadata) = unsafe {
-        let metadata = match element.metadata.is_null() {
-            true => String::new(),
-            false => {
-                let bytes = std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size);
-                String::from_utf8_lossy(bytes).into_owned()
-            }
+        let metadata = if element.metadata.is_null() {
+            String::new()
+        } else {
+            let bytes = std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size);
+            String::from_utf8_lossy(bytes).into_owned()
         };
         (text(element.topic), metadata)
     };

@@ -13,18 +13,24 @@ use rdkafka::topic_partition_list::Offset;
 use tokio::task::spawn_blocking;
 
 use crate::context::{Quiet, describe};
-use crate::{Connection, KafkaError, Partition, Refusal, RefusalKind, Topic};
+use crate::unanswered::Unanswered;
+use crate::{Connection, KafkaError, Partition, Topic};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The group that the client has, and never joins.
+const ASKING_GROUP: &str = "outrigger-asks";
 /// What may have happened during a question that was not answered.
 const EVENTS: usize = 100;
+
+pub(crate) type AskingClient = BaseConsumer<Quiet>;
 
 /// A client that asks.
 #[derive(Clone)]
 pub struct Cluster {
-    pub(crate) client: Arc<BaseConsumer<Quiet>>,
+    pub(crate) client: Arc<AskingClient>,
+    pub(crate) unanswered: Unanswered,
     config: ClientConfig,
     bootstrap_servers: String,
 }
@@ -33,11 +39,10 @@ impl Cluster {
     /// # Errors
     /// Where librdkafka refuses the settings.
     pub fn new(connection: &Connection) -> Result<Self, KafkaError> {
-        let client = connection.client_config().create_with_context(Quiet::default());
-        let client = client.map_err(|error| KafkaError::new("cannot make a Kafka client", error))?;
         let config = connection.client_config();
         Ok(Self {
-            client: Arc::new(client),
+            client: Arc::new(asking_client(&config)?),
+            unanswered: Unanswered::default(),
             config,
             bootstrap_servers: connection.bootstrap_servers().to_owned(),
         })
@@ -93,6 +98,18 @@ impl Cluster {
         outcome(format!("cannot create the topic {topic}"), created)
     }
 
+    /// Deletes a topic: for tests.
+    ///
+    /// # Errors
+    /// Where the cluster refuses it.
+    pub async fn delete_topic(&self, topic: &Topic) -> Result<(), KafkaError> {
+        let deleted = self
+            .admin()?
+            .delete_topics(&[topic.as_str()], &AdminOptions::new())
+            .await;
+        outcome(format!("cannot delete the topic {topic}"), deleted)
+    }
+
     /// Gives a topic more partitions: for tests.
     ///
     /// # Errors
@@ -130,28 +147,12 @@ impl Cluster {
             .map_err(|error| KafkaError::new("cannot make a Kafka client", error))
     }
 
-    /// What the client heard of the brokers. Errors and log lines wait until somebody polls.
-    fn trouble(&self) -> Option<String> {
-        for _ in 0..EVENTS {
-            drop(self.client.poll(Duration::ZERO));
-        }
-        self.client.context().trouble.take()
-    }
-
-    /// A refusal that passes, with what the client heard of the brokers meanwhile.
-    pub(crate) fn with_trouble(&self, refusal: Refusal) -> Refusal {
-        match self.trouble() {
-            Some(reason) if refusal.kind == RefusalKind::Passing => Refusal { reason, ..refusal },
-            _ => refusal,
-        }
-    }
-
     fn ask(&self, topic: &Topic) -> Result<Vec<Partition>, KafkaError> {
         let metadata = self
             .client
             .fetch_metadata(Some(topic.as_str()), PATIENCE)
             .map_err(|error| {
-                let trouble = self.trouble();
+                let trouble = trouble_of(&self.client);
                 let said = error.rdkafka_error_code().map(describe);
                 let reason = trouble.or(said).unwrap_or_else(|| error.to_string());
                 KafkaError::new(format!("no broker of {} answers", self.bootstrap_servers), reason)
@@ -166,6 +167,24 @@ impl Cluster {
         partitions.sort_unstable();
         Ok(partitions)
     }
+}
+
+fn asking_client(config: &ClientConfig) -> Result<AskingClient, KafkaError> {
+    // Nobody joins it. Without a group of its own, librdkafka 2.12 reads through a null pointer where a broker says that
+    // it does not coordinate the group that it is asked about.
+    let client = config
+        .clone()
+        .set("group.id", ASKING_GROUP)
+        .create_with_context(Quiet::default());
+    client.map_err(|error| KafkaError::new("cannot make a Kafka client", error))
+}
+
+/// What a client heard of the brokers. Errors and log lines wait until somebody polls.
+pub(crate) fn trouble_of(client: &AskingClient) -> Option<String> {
+    for _ in 0..EVENTS {
+        drop(client.poll(Duration::ZERO));
+    }
+    client.context().trouble.take()
 }
 
 /// What the cluster said of the only topic that was asked about.

@@ -14,6 +14,7 @@ mod mock;
 mod producer;
 mod record;
 mod refusal;
+mod unanswered;
 
 pub use cluster::Cluster;
 pub use connection::{Connection, RawKafka, RawSecurity, SaslMechanism, SecurityProtocol};

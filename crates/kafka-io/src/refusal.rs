@@ -1,5 +1,7 @@
 //! Owns what a cluster's refusal means for whoever asked: which ones pass by themselves, and which need a person.
 
+use std::time::Duration;
+
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use crate::context::describe;
@@ -42,6 +44,27 @@ impl Refusal {
         }
     }
 
+    /// The cluster has no such partition.
+    pub(crate) fn unknown_partition() -> Self {
+        Self::of(Code::UnknownTopicOrPartition, None)
+    }
+
+    /// Nobody answered in the time that a call is given.
+    pub(crate) fn without_answer(after: Duration) -> Self {
+        Self::of(
+            Code::OperationTimedOut,
+            Some(format!("no answer within {after:?}")),
+        )
+    }
+
+    /// A question that was not answered for a reason that passes.
+    pub(crate) fn passing(error: &impl std::fmt::Display) -> Self {
+        Self {
+            kind: RefusalKind::Passing,
+            ..Self::of(Code::Fail, Some(error.to_string()))
+        }
+    }
+
     /// It cannot even be asked for.
     pub(crate) fn impossible(error: &impl std::fmt::Display) -> Self {
         Self {
@@ -51,7 +74,7 @@ impl Refusal {
     }
 }
 
-/// Kafka's documentation of OffsetCommit and ListOffsets names the codes; those of librdkafka itself are about reaching
+/// Kafka's documentation of `OffsetCommit` and `ListOffsets` names the codes; those of librdkafka itself are about reaching
 /// a broker.
 fn kind(code: Code) -> RefusalKind {
     match code {

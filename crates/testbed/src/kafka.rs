@@ -1,13 +1,13 @@
 //! Owns a broker of Apache Kafka: its start, its stop, and that it does not outlive us.
 
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::Context;
 
+use crate::guard::Guard;
 use crate::script;
 
-/// Ends the broker and removes its data when standard input closes, which it does however we end.
+/// Ends the broker and removes its data when the pipe closes.
 const GUARD: &str = r#"cat >/dev/null; "$0" --data "$1"; rm -rf "$1""#;
 
 /// What a broker shall be like.
@@ -23,9 +23,8 @@ pub struct KafkaSettings {
 pub struct Kafka {
     data: String,
     servers: String,
-    guard: Child,
-    /// Open as long as the broker shall live.
-    lifeline: Option<ChildStdin>,
+    /// Its end is the broker's.
+    _guard: Guard,
 }
 
 impl Kafka {
@@ -36,21 +35,11 @@ impl Kafka {
     pub async fn start(settings: &KafkaSettings) -> anyhow::Result<Self> {
         let data = tempfile::tempdir().context("cannot make a folder")?.keep();
         let data = data.to_str().context("a folder with a name in UTF-8")?.to_owned();
-        let mut guard = Command::new("sh")
-            .args(["-c", GUARD])
-            .arg(script::path("kafka/stop"))
-            .arg(&data)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("cannot run sh")?;
-        let lifeline = guard.stdin.take();
+        let guard = Guard::start(GUARD, [script::path("kafka/stop").as_os_str(), data.as_ref()])?;
         let mut kafka = Self {
             data,
             servers: String::new(),
-            guard,
-            lifeline,
+            _guard: guard,
         };
         let mut arguments = Vec::new();
         let lines = settings.properties.iter();
@@ -91,16 +80,7 @@ impl Kafka {
 
     async fn launch(&mut self, arguments: &[&str]) -> anyhow::Result<()> {
         let arguments = [&["--data", &self.data], arguments].concat();
-        let lines = script::run("kafka/start", &arguments).await?;
-        self.servers = lines.into_iter().next().context("start prints the address")?;
+        self.servers = script::line("kafka/start", &arguments).await?;
         Ok(())
-    }
-}
-
-impl Drop for Kafka {
-    fn drop(&mut self) {
-        self.lifeline = None;
-        // It has no way to fail that could be mended here.
-        drop(self.guard.wait());
     }
 }

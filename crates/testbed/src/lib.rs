@@ -1,20 +1,35 @@
 //! Real peers for tests, benchmarks and the demo: never linked into a program.
 //!
-//! [`Kafka`] is a broker of Apache Kafka, [`Process`] a program of the workspace as its users run it, [`ModelFiles`]
-//! what the reference model needs. What has to be downloaded is, once, by the scripts that the Makefile uses too.
+//! [`Kafka`] is a broker of Apache Kafka, [`S3Server`] and [`Moto`] are S3 servers, [`Pushgateway`] and [`Prometheus`] are
+//! Prometheus's, [`Spark`] is a driver of Apache Spark, [`Process`] is a program of the workspace as its users run it, [`ModelFiles`] what the reference model
+//! needs. What has to be downloaded is, once, by the scripts that the Makefile uses too.
 //! Whatever is started ends with the process that started it, also where that is killed.
 
+mod groups;
+mod guard;
 mod kafka;
 mod model;
+mod moto;
 mod process;
 mod progress;
+mod prometheus;
+mod pushgateway;
+mod s3;
 mod script;
+mod server;
+mod spark;
 mod topics;
 
+pub use groups::{GroupRow, consumer_groups};
 pub use kafka::{Kafka, KafkaSettings};
 pub use model::ModelFiles;
+pub use moto::Moto;
 pub use process::{Process, resident_bytes};
 pub use progress::committed;
+pub use prometheus::{Prometheus, Sample};
+pub use pushgateway::Pushgateway;
+pub use s3::S3Server;
+pub use spark::{Spark, SparkJob, SparkVersion};
 pub use topics::{Found, connection, consume, produce};
 
 use std::time::Duration;

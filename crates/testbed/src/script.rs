@@ -29,3 +29,12 @@ pub(crate) async fn run(name: &str, arguments: &[&str]) -> anyhow::Result<Vec<St
     let printed = String::from_utf8(output.stdout).context("a script prints text")?;
     Ok(printed.lines().map(str::to_owned).collect())
 }
+
+/// Runs a script and gives the line that it prints.
+pub(crate) async fn line(name: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let lines = run(name, arguments).await?;
+    lines
+        .into_iter()
+        .next()
+        .with_context(|| format!("scripts/{name} prints a line"))
+}

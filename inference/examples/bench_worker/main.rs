@@ -152,7 +152,7 @@ impl Place {
         raw.model.folder.clone_from(&self.arguments.model);
         raw.model.onnx_runtime = Some(self.files.library.clone());
         raw.engine.threads = threads.try_into()?;
-        raw.progress.checkpoint = folder.path().join("checkpoint");
+        raw.progress.checkpoint = folder.path().join("checkpoint").into();
         Subject::worker(&self.arguments.inference, folder.path(), &toml::to_string(&raw)?).await
     }
 

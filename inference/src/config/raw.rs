@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use checkpoint::{Location, RawS3};
 use kafka_io::{Compression, GroupProtocol, RawKafka, StartWithout};
 use serde::{Deserialize, Serialize};
 use sidecar::{RawAdmin, RawLog};
@@ -32,6 +33,8 @@ pub struct Raw {
     pub engine: RawEngine,
     /// Where progress is kept.
     pub progress: RawProgress,
+    /// How S3 is reached, for a checkpoint there.
+    pub s3: RawS3,
     /// The admin port.
     pub admin: RawAdmin<9464>,
     /// The logs.
@@ -160,8 +163,8 @@ impl Default for RawEngine {
 pub struct RawProgress {
     /// Where.
     pub kind: ProgressKind,
-    /// The folder of the checkpoint.
-    pub checkpoint: PathBuf,
+    /// Where the checkpoint is: a folder, or `s3://BUCKET/PREFIX`.
+    pub checkpoint: Location,
     /// The most records of a batch, and so the most that are processed again after a kill.
     pub max_batch_rows: NonZeroUsize,
     /// The consumer group.
@@ -189,7 +192,7 @@ impl Default for RawProgress {
     fn default() -> Self {
         Self {
             kind: ProgressKind::Checkpoint,
-            checkpoint: "checkpoint".into(),
+            checkpoint: Location::Local("checkpoint".into()),
             max_batch_rows: positive(1000),
             group: "inference".to_owned(),
             instance_id: None,

@@ -1,9 +1,10 @@
 //! Owns the start of the worker: model, topics, progress, consumer, in this order, each waited for and named.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use checkpoint::{CheckpointWriter, LocalFolder, Resume, TopicOffsets};
+use checkpoint::{CheckpointWriter, Folder, Resume, S3, TopicOffsets};
 use kafka_io::{Cluster, Consumer, Event, Partition, Producer, ProducerSettings, Start, StartWithout, Topic};
 use sidecar::{Condition, Frame, RunMode};
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -154,11 +155,12 @@ pub(super) async fn partitions(cluster: &Cluster, topic: &Topic) -> anyhow::Resu
 }
 
 /// The checkpoint, taken up.
-pub(super) async fn checkpoint(config: &Config) -> anyhow::Result<(CheckpointWriter<LocalFolder>, Resume)> {
-    let folder = &config.raw.progress.checkpoint;
-    let opened = CheckpointWriter::open(LocalFolder::new(folder)).await;
-    let opened = opened.with_context(|| format!("the checkpoint in {} cannot be used", folder.display()))?;
-    check_owner(config, &opened.1).with_context(|| format!("the checkpoint in {}", folder.display()))?;
+pub(super) async fn checkpoint(config: &Config) -> anyhow::Result<(CheckpointWriter<Folder>, Resume)> {
+    let place = &config.raw.progress.checkpoint;
+    let s3 = S3::new(config.raw.s3.clone(), Arc::new(|_| {}));
+    let opened = CheckpointWriter::open(Folder::open(place, &s3).await).await;
+    let opened = opened.with_context(|| format!("the checkpoint in {place} cannot be used"))?;
+    check_owner(config, &opened.1).with_context(|| format!("the checkpoint in {place}"))?;
     Ok(opened)
 }
 
@@ -198,7 +200,7 @@ async fn assigned(
     }
     check_places(config, cluster, &resume, metrics)
         .await
-        .with_context(|| format!("the checkpoint in {}", config.raw.progress.checkpoint.display()))?;
+        .with_context(|| format!("the checkpoint in {}", config.raw.progress.checkpoint))?;
     let planned = resume.planned.as_ref();
     let again = planned.map_or(0, |ends| rows_between(&resume.processed, ends));
     tracing::info!(batch = writer.batch().0, again, "checkpoint taken up");

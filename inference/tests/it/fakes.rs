@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use checkpoint::{CheckpointWriter, LocalFolder};
+use checkpoint::{CheckpointWriter, Folder, LocalFolder};
 use inference::config::{Raw, RawEngine, Topics};
 use inference::consume::Source;
 use inference::ledger::{Ledger, Ordering};
@@ -368,7 +368,9 @@ impl Setup {
     }
 
     async fn take_up(&self, folder: &Path, ledger: &mut Ledger<Outgoing>, source: &FakeSource) -> Progress {
-        let (writer, resume) = CheckpointWriter::open(LocalFolder::new(folder)).await.unwrap();
+        let (writer, resume) = CheckpointWriter::open(Folder::Local(LocalFolder::new(folder)))
+            .await
+            .unwrap();
         let progress = Progress::checkpoint(writer, "input".into(), self.max_batch_rows, resume.planned);
         for partition in (0..self.partitions).map(Partition) {
             let position = resume.processed.get("input", partition.0).unwrap_or(0);

@@ -5,6 +5,7 @@
 mod calm;
 mod kills;
 mod outages;
+mod s3;
 mod security;
 mod sharing;
 mod stage;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use checkpoint::{Location, RawS3};
 use kafka_io::{Cluster, Compression, Connection, Outgoing, RawKafka, Record, Topic};
 use sidecar::Problems;
 use tempfile::TempDir;
@@ -105,6 +106,12 @@ impl Stage {
 
     /// A worker with the checkpoint of this name and `more` settings.
     pub(crate) async fn worker(&self, checkpoint: &str, more: &[(&str, &str)]) -> Process {
+        self.worker_at(self.checkpoint(checkpoint).into(), RawS3::default(), more)
+            .await
+    }
+
+    /// A worker with its checkpoint there and `more` settings.
+    pub(crate) async fn worker_at(&self, checkpoint: Location, s3: RawS3, more: &[(&str, &str)]) -> Process {
         let ground = ground().await;
         let mut config = inference::config::Raw {
             kafka: self.raw.clone(),
@@ -114,7 +121,8 @@ impl Stage {
         config.output.topic = self.output.to_string();
         config.model.folder.clone_from(&ground.model);
         config.model.onnx_runtime = Some(ground.files.library.clone());
-        config.progress.checkpoint = self.checkpoint(checkpoint);
+        config.progress.checkpoint = checkpoint;
+        config.s3 = s3;
         let config = toml::to_string(&config).unwrap();
         Process::start(program(), self.folder.path(), &config, more).unwrap()
     }

@@ -1,17 +1,17 @@
 //! Owns the second half of a cycle: what the group has, what it is due, the commit, and that it was stored.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use checkpoint::{Store, TopicOffsets};
 use kafka_io::{ByPartition, Committed, Refusal, RefusalKind, TopicPartition};
 use tokio::time::Instant;
 
-use super::{Report, Stream, StreamError, partitions_of, topics_of};
+use super::{Report, Stream, StreamError};
 use crate::board::PartitionState;
 use crate::config::Mode;
 use crate::group::{Edge, Groups};
-use crate::ledger::{Due, Judge, Stamp};
+use crate::ledger::{Due, Judge, Stamp, partitions};
 use crate::log_ends::Ends;
 use crate::progress::Progress;
 use crate::selection::ByGroup;
@@ -263,7 +263,7 @@ impl<S: Store, G: Groups> Stream<S, G> {
             .map_err(|refusal| self.kafka(&format!("cannot read back the group {group}"), refusal))
     }
 
-    fn kafka(&self, what: &str, source: Refusal) -> StreamError {
+    pub(super) fn kafka(&self, what: &str, source: Refusal) -> StreamError {
         let what = format!(
             "{what}, in the cluster {}{}",
             self.settings.cluster,
@@ -289,7 +289,7 @@ impl<S: Store, G: Groups> Stream<S, G> {
                     .collect();
             }
             Err(refusal) => {
-                tracing::debug!(stream = self.name(), %refusal, "beginnings of the partitions unknown")
+                tracing::debug!(stream = self.name(), %refusal, "beginnings of the partitions unknown");
             }
         }
     }
@@ -313,78 +313,10 @@ impl<S: Store, G: Groups> Stream<S, G> {
             .board
             .change(self.name(), |state| state.partitions = partitions);
     }
-
-    /// Finds partitions that only the groups have: of a topic that the query no longer reads, whose lag would grow for
-    /// ever. They are reported, and forgotten where the stream says so.
-    async fn prune(&mut self, groups: &ByGroup) -> Result<(), StreamError> {
-        let is_early = self
-            .pruned_at
-            .is_some_and(|at| at.elapsed() < self.report.keepalive_interval);
-        if is_early || !self.is_committing() {
-            return Ok(());
-        }
-        self.pruned_at = Some(Instant::now());
-        let mut stale = Vec::new();
-        for (group, offsets) in groups {
-            let told = match self.groups.committed(group, None).await {
-                Ok(told) => told,
-                Err(refusal) => {
-                    tracing::debug!(stream = self.name(), group, %refusal, "what else the group has is unknown");
-                    continue;
-                }
-            };
-            let ours: Vec<_> = crate::ledger::partitions(offsets).collect();
-            let others = told
-                .into_iter()
-                .map(|(partition, _)| partition)
-                .filter(|partition| !ours.contains(partition));
-            stale.extend(others.map(|partition| (group.clone(), partition)));
-        }
-        self.forget(stale).await
-    }
-
-    async fn forget(&mut self, found: Vec<(String, TopicPartition)>) -> Result<(), StreamError> {
-        let since: BTreeMap<_, _> = found
-            .into_iter()
-            .map(|key| {
-                let since = self.stale.get(&key).copied().unwrap_or_else(Instant::now);
-                (key, since)
-            })
-            .collect();
-        self.stale = since;
-        let is_due = |since: &Instant| since.elapsed() >= self.report.prune_after;
-        let due: Vec<_> = self
-            .stale
-            .iter()
-            .filter(|(_, since)| is_due(since))
-            .map(|(key, _)| key.clone())
-            .collect();
-        self.metrics
-            .board
-            .change(&self.settings.name, |state| state.stale_partitions = due.len());
-        for (group, partition) in due {
-            if !self.settings.prune {
-                tracing::warn!(stream = self.name(), group, %partition,
-                    "the group has a partition that the checkpoint lacks; its lag grows for ever unless `prune` is true");
-                continue;
-            }
-            let told = self.groups.forget(&group, std::slice::from_ref(&partition)).await;
-            let told = told.and_then(by_partition);
-            told.map_err(|refusal| {
-                self.kafka(
-                    &format!("cannot forget {partition} of the group {group}"),
-                    refusal,
-                )
-            })?;
-            tracing::info!(stream = self.name(), group, %partition, "forgotten: the checkpoint lacks it");
-            self.stale.remove(&(group, partition));
-        }
-        Ok(())
-    }
 }
 
 /// All, or the first refusal.
-fn by_partition<T>(told: ByPartition<T>) -> Result<BTreeMap<TopicPartition, T>, Refusal> {
+pub(super) fn by_partition<T>(told: ByPartition<T>) -> Result<BTreeMap<TopicPartition, T>, Refusal> {
     told.into_iter()
         .filter(|(_, told)| !is_unknown(told))
         .map(|(partition, told)| Ok((partition, told?)))
@@ -406,4 +338,20 @@ fn advice(kind: RefusalKind) -> &'static str {
         RefusalKind::UnknownPartition => "; the topic was deleted, or has fewer partitions",
         RefusalKind::Passing | RefusalKind::Permanent => "",
     }
+}
+
+/// The partitions of these groups.
+fn partitions_of(groups: &ByGroup) -> Vec<TopicPartition> {
+    let all: BTreeSet<_> = groups.values().flat_map(partitions).collect();
+    all.into_iter().collect()
+}
+
+/// The topics of these groups.
+fn topics_of(groups: &ByGroup) -> String {
+    let topics = groups
+        .values()
+        .flat_map(TopicOffsets::iter)
+        .map(|(topic, ..)| topic);
+    let all: BTreeSet<_> = topics.collect();
+    all.into_iter().collect::<Vec<_>>().join(", ")
 }

@@ -1,1 +1,231 @@
-//! The reporter as a process.
+//! The reporter as a process, beside the mock cluster and a checkpoint that our own writer makes.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use checkpoint::{CheckpointWriter, LocalFolder, TopicOffsets};
+use kafka_io::{Cluster, MockBroker, TopicPartition};
+use testbed::{Process, connection, until};
+
+/// How long anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_offset-reporter"))
+}
+
+/// A mock cluster with the topic `documents`, and a checkpoint.
+struct Place {
+    broker: MockBroker,
+    folder: tempfile::TempDir,
+    writer: CheckpointWriter<LocalFolder>,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let broker = MockBroker::start(1).unwrap();
+        broker.create_topic("documents", 1).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalFolder::new(folder.path().join("checkpoint"));
+        let (writer, _) = CheckpointWriter::open(store).await.unwrap();
+        Self {
+            broker,
+            folder,
+            writer,
+        }
+    }
+
+    /// Commits a batch that ends here.
+    async fn commit(&mut self, offset: i64) {
+        let mut ends = TopicOffsets::default();
+        ends.set("documents", 0, offset);
+        self.writer.plan(&ends, 1_795_337_460_366).await.unwrap();
+        self.writer.commit().await.unwrap();
+    }
+
+    fn config(&self) -> String {
+        format!(
+            "kafka.bootstrap_servers = \"{}\"\nreport.poll_interval = \"100ms\"\n\
+             [[streams]]\nname = \"ner\"\ncheckpoint = '{}'\n",
+            self.broker.bootstrap_servers(),
+            self.folder.path().join("checkpoint").display(),
+        )
+    }
+
+    fn start(&self) -> Process {
+        Process::start(program(), self.folder.path(), &self.config(), &[]).unwrap()
+    }
+
+    fn run(&self, more: &str, arguments: &[&str]) -> Output {
+        let file = self.folder.path().join("once.toml");
+        std::fs::write(&file, self.config() + more).unwrap();
+        reporter(&[&["--config", file.to_str().unwrap()], arguments].concat())
+    }
+
+    /// What the group has, when it has this.
+    async fn group_has(&self, offset: i64) -> Option<()> {
+        let cluster = Cluster::new(&connection(&self.broker.bootstrap_servers()).unwrap()).unwrap();
+        let partition = [TopicPartition::new("documents", 0)];
+        until(PATIENCE, async || {
+            let committed = cluster.committed("ner", Some(&partition)).await.ok()?;
+            let (_, committed) = committed.into_iter().next()?;
+            (committed.ok()?.offset == offset).then_some(())
+        })
+        .await
+    }
+}
+
+/// Runs the program to its end.
+fn reporter(arguments: &[&str]) -> Output {
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    Command::new(program())
+        .args(arguments)
+        .env("OFFSET_REPORTER_ADMIN__ADDRESS", admin.to_string())
+        .output()
+        .unwrap()
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
+}
+
+#[test]
+fn a_wrong_configuration_is_told_and_exits_64() {
+    let folder = tempfile::tempdir().unwrap();
+    let file: PathBuf = folder.path().join("wrong.toml");
+    std::fs::write(
+        &file,
+        "[[streams]]\nname = \"a\"\ncheckpoint = \"abfss://c@a/x\"\n",
+    )
+    .unwrap();
+    let output = reporter(&["check", "--config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(
+        told(&output).contains("wrong.toml:3") && told(&output).contains("mounted folder"),
+        "{}",
+        told(&output)
+    );
+    assert_eq!(reporter(&["--nonsense"]).status.code(), Some(64));
+    assert_eq!(
+        reporter(&[]).status.code(),
+        Some(64),
+        "without a stream there is nothing to do"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_follows_a_checkpoint_shows_it_and_ends_on_a_signal() {
+    let mut place = Place::new().await;
+    place.commit(7).await;
+    let mut process = place.start();
+    process.ready().await.unwrap();
+    place
+        .group_has(7)
+        .await
+        .unwrap_or_else(|| panic!("{}", process.log()));
+    place.commit(12).await;
+    place
+        .group_has(12)
+        .await
+        .unwrap_or_else(|| panic!("{}", process.log()));
+    for name in [
+        "build_info",
+        "cycles_total",
+        "cycle_duration_seconds_count",
+        "last_success_timestamp_seconds",
+        "last_batch_id",
+        "last_commit_timestamp_seconds",
+        "batch_timestamp_seconds",
+        "checkpoint_age_seconds",
+        "offsets_without_commit",
+        "processed_offset",
+        "stream_up",
+        "commits_total",
+        "commit_delay_seconds_count",
+    ] {
+        let name = format!("offset_reporter_{name}");
+        assert!(process.metric(&name).await.is_some(), "{name} is missing");
+    }
+    let (_, page) = process.get("/readyz?verbose").await.unwrap();
+    assert!(page.contains("[+]stream ner"), "{page}");
+    process.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_does_its_work_and_ends_and_fails_where_any_stream_failed() {
+    let mut place = Place::new().await;
+    place.commit(7).await;
+    let output = place.run("", &["--once"]);
+    assert!(output.status.success(), "{}", told(&output));
+    place.group_has(7).await.unwrap();
+    place.commit(9).await;
+    let output = place.run(
+        "[[streams]]\nname = \"lost\"\ncheckpoint = \"/nowhere\"\n",
+        &["--once"],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        told(&output).contains("1 of 2 streams failed") && told(&output).contains("/nowhere"),
+        "{}",
+        told(&output)
+    );
+    place.group_has(9).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_it_would_commit() {
+    let mut place = Place::new().await;
+    place.commit(7).await;
+    let output = place.run("", &["--once", "--dry-run"]);
+    assert!(output.status.success(), "{}", told(&output));
+    let told = told(&output);
+    assert!(
+        told.contains("would commit") && told.contains("documents-0"),
+        "{told}"
+    );
+    let cluster = Cluster::new(&connection(&place.broker.bootstrap_servers()).unwrap()).unwrap();
+    let partition = [TopicPartition::new("documents", 0)];
+    assert_eq!(cluster.committed("ner", Some(&partition)).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_is_shown_to_people_and_to_programs() {
+    let mut place = Place::new().await;
+    place.commit(7).await;
+    let folder = place.folder.path().join("checkpoint");
+    let shown = told(&reporter(&["inspect", folder.to_str().unwrap()]));
+    assert!(
+        shown.contains("committed batch   0") && shown.contains("documents"),
+        "{shown}"
+    );
+    let output = reporter(&["inspect", "--json", folder.to_str().unwrap()]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&json["committed_batch"], &json["sources"]["0"]["documents"]["0"]),
+        (&0.into(), &7.into())
+    );
+    let missing = reporter(&["inspect", "/nowhere"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(told(&missing).contains("/nowhere") && told(&missing).contains("there is no checkpoint"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_is_taken_is_named_and_exits_1() {
+    let place = Place::new().await;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let file = place.folder.path().join("taken.toml");
+    std::fs::write(&file, place.config()).unwrap();
+    let output = Command::new(program())
+        .arg("--config")
+        .arg(&file)
+        .env(
+            "OFFSET_REPORTER_ADMIN__ADDRESS",
+            taken.local_addr().unwrap().to_string(),
+        )
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told(&output).contains("admin.address"), "{}", told(&output));
+}

@@ -79,7 +79,7 @@ async fn what_the_policy_forbids_is_held_and_told() {
     let mut stage = Stage::new(&store, &FakeKafka::with(100), "rewind = \"never\"");
     stage.cycle().await;
     begin_anew(&store);
-    stage.run(Duration::from_secs(60)).await;
+    stage.run(Duration::from_mins(1)).await;
     let told = stage.failing_cycle().await;
     assert!(
         told.contains("new_query") && told.contains("rewind = \"allow\""),

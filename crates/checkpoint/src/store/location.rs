@@ -82,6 +82,12 @@ fn s3(text: &str, rest: &str) -> Result<Location, UnknownLocation> {
     })
 }
 
+impl From<PathBuf> for Location {
+    fn from(path: PathBuf) -> Self {
+        Self::Local(path)
+    }
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
