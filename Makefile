@@ -9,15 +9,16 @@ RATE ?= 300
 library = "$$(scripts/fetch-runtime | tail -n 1)"
 python = "$$(scripts/spacy/venv)"
 
-.PHONY: help demo test check model produce-input consume-result parity bench bench-ner bench-worker
+.PHONY: help demo test check model produce-input consume-result parity bench bench-ner bench-worker bench-reporter bench-exporter
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 demo: model ## the main job on real input: KAFKA=HOST:PORT for a broker of your own, SECONDS=15 RATE=300
+	cargo build --release -p offset-reporter -p pushgateway-exporter --bins
 	python3 scripts/documents.py 3000 > "$(DOCUMENTS)"
 	ORT_DYLIB_PATH=$(library) $(RELEASE)/examples/demo --inference $(RELEASE)/inference --model "$(MODEL)" \
-		--documents "$(DOCUMENTS)" --seconds $(SECONDS) --rate $(RATE) $(if $(KAFKA),--kafka $(KAFKA))
+		--offset-reporter $(RELEASE)/offset-reporter --pushgateway-exporter $(RELEASE)/pushgateway-exporter --documents "$(DOCUMENTS)" --seconds $(SECONDS) --rate $(RATE) $(if $(KAFKA),--kafka $(KAFKA))
 
 test: ## all tests; they fetch the model and Apache Kafka where these are not in the cache
 	cargo test --workspace
@@ -42,7 +43,7 @@ consume-result: ## KAFKA=HOST:PORT TOPIC=ner-output
 parity: model ## compares every entity of 8,500 texts with spaCy's
 	ORT_DYLIB_PATH=$(library) $(python) scripts/spacy/parity.py $(RELEASE)/inference predict --model "$(MODEL)"
 
-bench: bench-ner bench-worker ## all benchmarks; docs/benchmarks.md has their results
+bench: bench-ner bench-worker bench-reporter bench-exporter ## all benchmarks; docs/benchmarks.md has their results
 
 bench-ner: model ## the engine beside spaCy
 	$(python) scripts/spacy/bench_ner.py $(RELEASE)/examples/bench_ner "$(MODEL)" $(library)
@@ -51,3 +52,11 @@ bench-worker: model ## the worker on Apache Kafka beside one Python process
 	python3 scripts/documents.py 3000 > "$(DOCUMENTS)"
 	$(RELEASE)/examples/bench_worker --inference $(RELEASE)/inference --model "$(MODEL)" --documents "$(DOCUMENTS)" \
 		--python $(python) --bench-ner $(RELEASE)/examples/bench_ner
+
+bench-reporter: ## 1,000 checkpoints, on disk and on S3, into Apache Kafka: CPU, memory, requests, delay
+	cargo build --release -p offset-reporter --bins --examples
+	$(RELEASE)/examples/bench_reporter --reporter $(RELEASE)/offset-reporter
+
+bench-exporter: ## 15,000 series every 15 s beside a Python thread that relays them: CPU, memory
+	cargo build --release -p pushgateway-exporter --bins --examples
+	$(RELEASE)/examples/bench_exporter --exporter $(RELEASE)/pushgateway-exporter

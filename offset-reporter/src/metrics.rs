@@ -20,7 +20,7 @@ pub struct Metrics {
     pub duration: Histogram,
     /// When a cycle of any stream succeeded last.
     pub last_success: IntGauge,
-    /// Commits to a group, by stream.
+    /// Commits to a group that were read back, by stream.
     pub commits: IntCounterVec,
     /// What a group's partitions refused, by stream and Kafka's code.
     pub commit_errors: IntCounterVec,
@@ -55,7 +55,11 @@ impl Metrics {
                 "last_success_timestamp_seconds",
                 "When a cycle of any stream succeeded last",
             )?,
-            commits: make.counters("commits_total", "Commits to Kafka", &["stream"])?,
+            commits: make.counters(
+                "commits_total",
+                "Commits to Kafka that were read back",
+                &["stream"],
+            )?,
             commit_errors: make.counters(
                 "kafka_commit_errors_total",
                 "Partitions, or groups, that a commit was refused for, by Kafka's code",

@@ -24,7 +24,7 @@ pub use groups::{GroupRow, consumer_groups};
 pub use kafka::{Kafka, KafkaSettings};
 pub use model::ModelFiles;
 pub use moto::Moto;
-pub use process::{Process, resident_bytes};
+pub use process::{Process, cpu_seconds, resident_bytes};
 pub use progress::committed;
 pub use prometheus::{Prometheus, Sample};
 pub use pushgateway::Pushgateway;

@@ -13,6 +13,9 @@ use crate::until;
 /// How long a program may take to be ready, and to end.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// What `/proc` counts CPU time in, on Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 /// A running program. It is killed when it is dropped.
 pub struct Process {
     child: Child,
@@ -165,6 +168,16 @@ pub fn resident_bytes(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// How much CPU time a process has used, in seconds.
+pub fn cpu_seconds(process: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The second field is a name in brackets; user and system time are the 14th and 15th.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(11);
+    let ticks = |field: Option<&str>| field?.parse::<f64>().ok();
+    Some((ticks(fields.next())? + ticks(fields.next())?) / TICKS_PER_SECOND)
 }
 
 impl Drop for Process {

@@ -9,8 +9,6 @@ use testbed::Process;
 
 /// The script that does the job in Python.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/spacy/worker.py");
-/// The kernel counts CPU time in hundredths of a second, on every Linux there is.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// A process that is measured. It ends when it is dropped.
 pub(crate) enum Subject {
@@ -47,12 +45,7 @@ impl Subject {
 
     /// CPU time so far, in seconds.
     pub(crate) fn cpu_seconds(&self) -> Option<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).ok()?;
-        // The second field is a name in brackets; user and system time are the 14th and 15th.
-        let (_, fields) = stat.rsplit_once(')')?;
-        let mut fields = fields.split_whitespace().skip(11);
-        let ticks = |field: Option<&str>| field?.parse::<f64>().ok();
-        Some((ticks(fields.next())? + ticks(fields.next())?) / TICKS_PER_SECOND)
+        testbed::cpu_seconds(self.id())
     }
 
     /// Resident memory, in units of 10^6 bytes.

@@ -1,13 +1,15 @@
 //! The main job on real input, on this machine alone: documents into Kafka, entities out of it, and what happens on
 //! the way.
 //!
-//! usage: demo --inference FILE --model DIR --documents FILE --seconds N [--rate N] [--kafka HOST:PORT]
+//! usage: demo --inference FILE --offset-reporter FILE --pushgateway-exporter FILE --model DIR --documents FILE
+//!     --seconds N [--rate N] [--kafka HOST:PORT]
 //!
-//! Without a broker it starts librdkafka's mock cluster. It runs the real program as a process of its own, and leaves
+//! Without a broker it starts librdkafka's mock cluster. It runs the real programs as processes of their own, and leaves
 //! nothing behind.
 
 mod cluster;
 mod documents;
+mod sidecars;
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -23,6 +25,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::cluster::{DemoCluster, PARTITIONS};
 use self::documents::{Answer, Document};
+use self::sidecars::Sidecars;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,6 +35,12 @@ struct Arguments {
     /// The program
     #[arg(long)]
     inference: PathBuf,
+    /// The program that shows its checkpoint as a group
+    #[arg(long)]
+    offset_reporter: PathBuf,
+    /// The program that pushes its metrics
+    #[arg(long)]
+    pushgateway_exporter: PathBuf,
     /// The model's bundle
     #[arg(long)]
     model: PathBuf,
@@ -63,6 +72,7 @@ async fn main() -> anyhow::Result<()> {
 /// The running parts.
 struct Demo {
     worker: Process,
+    sidecars: Sidecars,
     producer: Producer,
     deliveries: tokio::sync::mpsc::Receiver<kafka_io::Delivery>,
     answers: Found,
@@ -94,10 +104,8 @@ impl Demo {
             worker.id(),
             worker.url("/metrics")
         ))?;
-        say(&format!(
-            "checkpoint   {} (Spark's format)\n",
-            checkpoint.display()
-        ))?;
+        say(&format!("checkpoint   {} (Spark's format)", checkpoint.display()))?;
+        let sidecars = Sidecars::start(arguments, &cluster, &worker, folder.path()).await?;
         let settings = ProducerSettings {
             linger: Duration::ZERO,
             compression: Compression::Lz4,
@@ -108,6 +116,7 @@ impl Demo {
         let answers = consume(&cluster.connection, output, PARTITIONS)?;
         Ok(Self {
             worker,
+            sidecars,
             producer,
             deliveries,
             answers,
@@ -151,7 +160,7 @@ impl Demo {
             duration.as_secs()
         ))?;
         say(
-            "   time  documents in   answers out   answers/s   entities   p50 ms   p99 ms   checkpoint batch",
+            "   time  documents in   answers out   answers/s   entities   p50 ms   p99 ms   checkpoint batch   group's offsets",
         )?;
         let mut documents = documents.iter().cycle();
         let (began, mut second, mut before) = (Instant::now(), 1, self.answered);
@@ -168,7 +177,7 @@ impl Demo {
                 answer = self.next_answer() => { answer?; }
             }
             if began.elapsed().as_secs() >= second {
-                self.row(second, self.answered - before)?;
+                self.row(second, self.answered - before).await?;
                 (second, before) = (second + 1, self.answered);
             }
         }
@@ -218,7 +227,8 @@ impl Demo {
         }
     }
 
-    fn row(&mut self, second: u64, rate: usize) -> anyhow::Result<()> {
+    async fn row(&mut self, second: u64, rate: usize) -> anyhow::Result<()> {
+        let group = self.sidecars.reported().await;
         self.latencies.sort_unstable();
         let at = |share: usize| {
             let place = self.latencies.len() * share / 100;
@@ -227,7 +237,7 @@ impl Demo {
                 .map_or(0.0, |latency| latency.as_secs_f64() * 1e3)
         };
         let row = format!(
-            "{second:>6}s  {:>12}  {:>12}  {rate:>10}  {:>9}  {:>7.1}  {:>7.1}   {:>16}",
+            "{second:>6}s  {:>12}  {:>12}  {rate:>10}  {:>9}  {:>7.1}  {:>7.1}   {:>16}  {group:>16}",
             self.count,
             self.answered,
             self.entities,
@@ -246,7 +256,9 @@ impl Demo {
     /// Ends the worker and says what was done.
     async fn finish(self) -> anyhow::Result<()> {
         let folder = self.checkpoint();
+        self.sidecars.show(self.count).await?;
         self.worker.stop().await?;
+        self.sidecars.stop().await?;
         let (checkpoint, positions) = committed(&folder).context("no batch was committed")?;
         let processed: i64 = positions.iter().map(|(_, _, position)| position).sum();
         say(&format!(
@@ -273,7 +285,7 @@ fn configuration(cluster: &DemoCluster, model: &Path, checkpoint: &Path) -> anyh
     cluster.input.as_str().clone_into(&mut raw.input.topic);
     cluster.output.as_str().clone_into(&mut raw.output.topic);
     model.clone_into(&mut raw.model.folder);
-    checkpoint.clone_into(&mut raw.progress.checkpoint);
+    raw.progress.checkpoint = checkpoint.to_owned().into();
     Ok(toml::to_string(&raw)?)
 }
 

@@ -153,7 +153,6 @@ impl<S: Store, G: Groups> Stream<S, G> {
             Ok(told) => told,
             Err(refusal) => return Err(self.refused_commit(group, refusal)),
         };
-        self.metrics.commits.with_label_values(&[self.name()]).inc();
         let partitions: Vec<_> = offsets.iter().map(|(partition, _)| partition.clone()).collect();
         let stored = self.committed(group, &partitions).await?;
         let ledger = self.ledgers.entry(group.to_owned()).or_default();
@@ -182,6 +181,7 @@ impl<S: Store, G: Groups> Stream<S, G> {
         }
         let ledger = self.ledgers.entry(group.to_owned()).or_default();
         ledger.settle(Instant::now());
+        self.metrics.commits.with_label_values(&[self.name()]).inc();
         self.tell_delay();
         Ok(())
     }

@@ -178,6 +178,8 @@ struct Kafka {
     used: BTreeSet<String>,
     denied_topics: BTreeSet<String>,
     is_down: bool,
+    /// Commits are acknowledged and not stored.
+    is_forgetful: bool,
     commits: Vec<String>,
 }
 
@@ -245,6 +247,10 @@ impl FakeKafka {
 
     pub(crate) fn take_down(&self, is_down: bool) {
         self.0.lock().unwrap().is_down = is_down;
+    }
+
+    pub(crate) fn lose_commits(&self, is_forgetful: bool) {
+        self.0.lock().unwrap().is_forgetful = is_forgetful;
     }
 
     /// The commits since the last call: `g t-0=5 q=… b=… t=…`.
@@ -327,9 +333,11 @@ impl Groups for FakeKafka {
                     offset: *offset,
                     metadata: metadata.to_owned(),
                 };
-                kafka
-                    .groups
-                    .insert((group.to_owned(), partition.clone()), committed);
+                if !kafka.is_forgetful {
+                    kafka
+                        .groups
+                        .insert((group.to_owned(), partition.clone()), committed);
+                }
                 Ok(())
             };
             told.push((partition.clone(), result));

@@ -140,3 +140,21 @@ async fn a_topic_that_is_denied_blocks_no_other() {
     stage.failing_cycle().await;
     assert_eq!(kafka.has("g", "t", 0), Some(6));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_cannot_be_read_back_does_not_count_and_is_made_again() {
+    let store = one_batch();
+    let kafka = FakeKafka::with(9);
+    kafka.lose_commits(true);
+    let mut stage = Stage::new(&store, &kafka, "");
+    let told = stage.failing_cycle().await;
+    assert!(
+        told.contains("t-0, which was just committed") && told.contains("somebody else commits"),
+        "{told}"
+    );
+    assert_eq!(stage.metric("commits_total{stream=\"s\"}"), None);
+    kafka.lose_commits(false);
+    stage.cycle().await;
+    assert_eq!(kafka.has("g", "t", 0), Some(5));
+    assert_eq!(stage.metric("commits_total{stream=\"s\"}"), Some(1.0));
+}

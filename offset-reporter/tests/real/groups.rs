@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kafka_io::{Consumer, GroupProtocol, Membership, StartWithout, Topic};
+use kafka_io::{Consumer, GroupProtocol, Membership, RefusalKind, StartWithout, Topic, TopicPartition};
 use testbed::{Kafka, KafkaSettings, consumer_groups, until};
 
 use crate::stage::{PATIENCE, Stage, Written};
@@ -149,6 +149,30 @@ async fn an_outage_of_the_broker_is_told_and_what_was_missed_comes_after_it() {
     stage.comes_to_have(&process, "g", ("t", 0), 40).await;
     process.ready().await.unwrap();
     process.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_to_a_coordinator_that_is_away_is_answered_when_it_is_back() {
+    let mut broker = Kafka::start(&KafkaSettings::default()).await.unwrap();
+    let stage = Stage::on(broker.bootstrap_servers());
+    stage.topic("t", 1, 50).await;
+    let commit = async |offset| {
+        let offsets = [(TopicPartition::new("t", 0), offset)];
+        let told = stage.cluster.commit("g", &offsets, "").await?;
+        told.into_iter().try_for_each(|(_, told)| told)
+    };
+    let patiently = async |offset| until(PATIENCE, async || commit(offset).await.ok()).await;
+    patiently(1).await.unwrap();
+    broker.stop().await.unwrap();
+    let unanswered = commit(2).await.unwrap_err();
+    assert_eq!(unanswered.kind, RefusalKind::Passing, "{unanswered}");
+    broker.restart().await.unwrap();
+    patiently(3).await.unwrap();
+    assert_eq!(
+        stage.has("g", "t", 0).await,
+        Some(3),
+        "the late commit undid nothing"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
