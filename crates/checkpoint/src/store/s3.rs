@@ -148,6 +148,10 @@ async fn connect(settings: &RawS3) -> Client {
     Client::from_conf(config.build())
 }
 
+/// An answer that is under way. Boxed, since the SDK's futures are some kilobytes each, and nested deeper than the compiler
+/// takes.
+type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
 /// A folder of a bucket.
 #[derive(Clone)]
 pub struct S3Folder {
@@ -165,13 +169,7 @@ impl S3Folder {
     }
 
     /// Makes a request, within its time, and tells the observer of it.
-    async fn request<T>(
-        &self,
-        operation: &'static str,
-        asked: impl Future<Output = Result<T, Failure>> + Send,
-    ) -> Result<T, Failure> {
-        // The SDK's futures are some kilobytes, and nested deeper than the compiler likes.
-        let asked: Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + '_>> = Box::pin(asked);
+    async fn request<T>(&self, operation: &'static str, asked: Asked<'_, T>) -> Result<T, Failure> {
         let answer = timeout(self.timeout, asked).await;
         let answer = answer.unwrap_or_else(|_elapsed| Err(Failure::timeout(self.timeout)));
         let code = answer
@@ -204,9 +202,10 @@ impl S3Folder {
             .prefix(prefix)
             .delimiter("/");
         let page = self
-            .request("list", async {
-                Ok(asked.set_continuation_token(after).send().await?)
-            })
+            .request(
+                "list",
+                Box::pin(async { Ok(asked.set_continuation_token(after).send().await?) }),
+            )
             .await?;
         let keys = page.contents().iter().filter_map(|object| object.key());
         let names = keys
@@ -242,16 +241,19 @@ impl fmt::Debug for S3Folder {
 impl Store for S3Folder {
     async fn read(&self, key: &str) -> Result<Option<StoredFile>, StoreError> {
         let asked = self.client.get_object().bucket(&self.bucket).key(self.key(key));
-        let read = self.request("get", async {
-            let object = asked.send().await?;
-            let modified = object
-                .last_modified()
-                .and_then(|time| SystemTime::try_from(*time).ok());
-            Ok(StoredFile {
-                content: body(object.body).await?,
-                modified,
-            })
-        });
+        let read = self.request(
+            "get",
+            Box::pin(async {
+                let object = asked.send().await?;
+                let modified = object
+                    .last_modified()
+                    .and_then(|time| SystemTime::try_from(*time).ok());
+                Ok(StoredFile {
+                    content: body(object.body).await?,
+                    modified,
+                })
+            }),
+        );
         match read.await {
             Ok(file) => Ok(Some(file)),
             Err(failure) if failure.is_missing_key() => Ok(None),
@@ -268,7 +270,7 @@ impl Store for S3Folder {
             .key(self.key(key))
             .body(content);
         let written = self
-            .request("put", async { Ok(asked.send().await.map(drop)?) })
+            .request("put", Box::pin(async { Ok(asked.send().await.map(drop)?) }))
             .await;
         written.map_err(self.failed("write", key))
     }
@@ -285,7 +287,7 @@ impl Store for S3Folder {
             .bucket(&self.bucket)
             .key(self.key(key));
         let deleted = self
-            .request("delete", async { Ok(asked.send().await.map(drop)?) })
+            .request("delete", Box::pin(async { Ok(asked.send().await.map(drop)?) }))
             .await;
         deleted.map_err(self.failed("delete", key))
     }

@@ -1,0 +1,224 @@
+//! Owns what is known of the executors' page of Spark, whose labels are not escaped.
+//!
+//! Spark writes `metrics_executor_NAME{application_id="…", application_name="…", executor_id="…"} VALUE` with
+//! whatever the application is called, quotes, backslashes and ends of lines included. No released version escapes it.
+//! Ids hold no quotes, so on a line of that form the name is all between the first `", application_name="` and the
+//! last `", executor_id="`: that is certain whatever the name is. A name with ends of lines is put together by
+//! [`spread`].
+
+mod spread;
+
+pub(super) use spread::{Certainty, Statement, statements};
+
+use super::{Labels, Reason, Sample, line};
+
+/// How the name of each metric of the page begins.
+const PREFIX: &str = "metrics_executor_";
+/// What stands before each value of a label.
+const APPLICATION_ID: &str = "{application_id=\"";
+const APPLICATION_NAME: &str = ", application_name=\"";
+const EXECUTOR_ID: &str = "\", executor_id=\"";
+/// What stands before the value of the sample.
+const END: &str = "\"} ";
+
+/// The id and the name of an application.
+type Application<'t> = (&'t str, &'t str);
+
+/// A sample of the executors' page.
+pub(super) struct Record<'t> {
+    name: &'t str,
+    application_id: &'t str,
+    application_name: &'t str,
+    executor_id: &'t str,
+    value: &'t str,
+}
+
+impl<'t> Record<'t> {
+    /// Its sample.
+    ///
+    /// # Errors
+    /// Where its value is no number or a label is too long.
+    pub(super) fn sample(&self) -> Result<Sample, Reason> {
+        let labels = [
+            ("application_id", self.application_id),
+            ("application_name", self.application_name),
+            ("executor_id", self.executor_id),
+        ];
+        if labels.iter().any(|(_, value)| line::is_oversized(value)) {
+            return Err(Reason::Oversized);
+        }
+        Ok(Sample::new(
+            self.name,
+            Labels::from(labels),
+            line::number(self.value)?,
+        ))
+    }
+
+    fn application(&self) -> Application<'t> {
+        (self.application_id, self.application_name)
+    }
+
+    /// Whether it is not what the text format would take it for.
+    pub(super) fn is_repaired(&self) -> bool {
+        self.application_name.contains(['"', '\\', '\n'])
+    }
+}
+
+/// Reads a statement of the executors' page.
+pub(super) fn record(text: &str) -> Option<Record<'_>> {
+    let (name, application_id, rest) = head(text)?;
+    let (application_name, executor_id, value) = foot(rest)?;
+    Some(Record {
+        name,
+        application_id,
+        application_name,
+        executor_id,
+        value,
+    })
+}
+
+/// How a record begins: its name, the application's id, and the rest.
+fn head(text: &str) -> Option<(&str, &str, &str)> {
+    if !text.starts_with(PREFIX) {
+        return None;
+    }
+    let (name, rest) = text.split_once(APPLICATION_ID)?;
+    let (application_id, rest) = rest.split_once('"')?;
+    let rest = rest.strip_prefix(APPLICATION_NAME)?;
+    (line::is_metric_name(name) && is_id(application_id)).then_some((name, application_id, rest))
+}
+
+/// How a record ends: what stands before, the executor's id, and the value.
+fn foot(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = text.rsplit_once(EXECUTOR_ID)?;
+    let (executor_id, value) = rest.split_once(END)?;
+    let is_value = !value.is_empty() && !value.contains(['"', ' ', '\t', '\n']);
+    (is_id(executor_id) && is_value).then_some((before, executor_id, value))
+}
+
+fn is_id(text: &str) -> bool {
+    !text.contains(['"', '\\', '\n'])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Page, parse};
+    use super::*;
+
+    pub(super) const ID: &str = "app-20261122085951-0000";
+    const VALUES: [(&str, &str, &str); 4] = [
+        ("metrics_executor_rddBlocks", "driver", "0"),
+        (
+            "metrics_executor_totalDuration_seconds_total",
+            "driver",
+            "168.894",
+        ),
+        ("metrics_executor_rddBlocks", "1", "2"),
+        (
+            "metrics_executor_totalDuration_seconds_total",
+            "1",
+            "1.0372492887402175E7",
+        ),
+    ];
+
+    /// The page as Spark writes it.
+    pub(super) fn page(application: &str) -> String {
+        let line = |(name, executor, value)| {
+            let application = format!("application_id=\"{ID}\", application_name=\"{application}\"");
+            format!("{name}{{{application}, executor_id=\"{executor}\"}} {value}\n")
+        };
+        let info = "spark_info{version=\"4.3.0\", revision=\"98bc\"} 1.0\n";
+        info.to_owned() + &VALUES.map(line).concat()
+    }
+
+    /// What it means.
+    pub(super) fn meant(application: &str) -> Vec<Sample> {
+        let sample = |(name, executor, value): (&str, &str, &str)| {
+            let labels = Labels::from([
+                ("application_id", ID),
+                ("application_name", application),
+                ("executor_id", executor),
+            ]);
+            Sample::new(name, labels, value.parse().unwrap())
+        };
+        let info = Labels::from([("version", "4.3.0"), ("revision", "98bc")]);
+        [Sample::new("spark_info", info, 1.0)]
+            .into_iter()
+            .chain(VALUES.map(sample))
+            .collect()
+    }
+
+    pub(super) fn read(application: &str) -> Page {
+        parse(page(application).as_bytes())
+    }
+
+    #[test]
+    fn a_name_with_quotes_backslashes_and_what_looks_like_labels_is_given_back() {
+        let names = [
+            r#"q"uo\te"#,
+            r"C:\new",
+            r#"a", executor_id="7"#,
+            r#"a", executor_id="7"} 5"#,
+            r#"a", application_name="b"#,
+            r#"", b="c"#,
+            "\\",
+        ];
+        for name in names {
+            let page = read(name);
+            assert_eq!(page.samples, meant(name), "{name}");
+            assert_eq!((page.repaired, page.dropped.total()), (4, 0), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_plain_name_needs_no_repair() {
+        assert_eq!(read("my app-1.x").samples, meant("my app-1.x"));
+        assert_eq!(read("my app-1.x").repaired, 0);
+    }
+
+    #[test]
+    fn a_value_that_is_no_number_is_dropped_alone() {
+        let page = page("q\"uo").replace("168.894", "null");
+        let page = parse(page.as_bytes());
+        assert_eq!((page.samples.len(), page.dropped.get(Reason::NotANumber)), (4, 1));
+    }
+
+    /// Pieces of which names are made that are as hard to read as can be.
+    pub(super) fn piece() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "a",
+            "7",
+            " ",
+            "\"",
+            "\\",
+            "\\n",
+            "\r",
+            "{",
+            "} 5",
+            "\"} 5",
+            ", ",
+            "\", application_name=\"",
+            "metrics_executor_x{application_id=\"z\", application_name=\"",
+            "# TYPE a counter",
+            "é",
+        ])
+    }
+
+    pub(super) fn name(pieces: impl Strategy<Value = &'static str>) -> impl Strategy<Value = String> {
+        prop::collection::vec(pieces, 0..9).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_on_one_line_is_given_back(name in name(prop_oneof![4 => piece(), 1 => Just(EXECUTOR_ID)])) {
+            prop_assert_eq!(read(&name).samples, meant(&name));
+        }
+
+        #[test]
+        fn every_name_of_any_characters_on_one_line_is_given_back(name in "[^\n]{0,40}") {
+            prop_assert_eq!(read(&name).samples, meant(&name));
+        }
+    }
+}

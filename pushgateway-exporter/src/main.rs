@@ -1,0 +1,7 @@
+//! The program `pushgateway-exporter`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sidecar::start::<pushgateway_exporter::PushgatewayExporter>()
+}

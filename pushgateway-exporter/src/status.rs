@@ -1,0 +1,182 @@
+//! Owns what is known of a target: whether it is up, what it said last, and for how long that is worth repeating.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::document::{Part, Types};
+use crate::exposition::{Labels, Sample};
+use crate::shape::Shaped;
+
+/// What a label's name begins with that had to make place, as Prometheus does it.
+const EXPORTED: &str = "exported_";
+
+/// What is known of a target.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// Its name.
+    pub name: String,
+    /// Its role, by name.
+    pub role: &'static str,
+    /// Whether the last scrape gave a page.
+    pub is_up: bool,
+    /// When one did last, in seconds since 1970.
+    pub last_success: Option<f64>,
+    /// How long the last scrape took.
+    pub took: Duration,
+    /// What was dropped in all, by reason.
+    pub dropped: BTreeMap<&'static str, usize>,
+    /// What was repaired in all.
+    pub repaired: usize,
+    /// What was taken out of the names: the application's id.
+    pub ids: BTreeMap<String, String>,
+    samples: Vec<Sample>,
+    types: Types,
+    failures: u32,
+}
+
+impl Status {
+    /// Of a target that was not scraped yet.
+    pub fn new(name: &str, role: &'static str) -> Self {
+        Self {
+            name: name.to_owned(),
+            role,
+            ..Self::default()
+        }
+    }
+
+    /// The target gave a page.
+    pub fn succeeded(&mut self, shaped: Shaped, took: Duration, now: f64) {
+        self.is_up = true;
+        self.failures = 0;
+        self.took = took;
+        self.last_success = Some(now);
+        for (reason, count) in shaped.dropped.iter() {
+            self.count_dropped(reason.as_str(), count);
+        }
+        self.repaired += shaped.repaired;
+        self.samples = shaped.samples;
+        self.types = shaped.types;
+        self.ids = shaped.ids;
+    }
+
+    /// It gave none. After `stale_after` failures in a row what it said before is forgotten.
+    pub fn failed(&mut self, took: Duration, stale_after: NonZeroU32) {
+        self.is_up = false;
+        self.took = took;
+        self.failures = self.failures.saturating_add(1);
+        if self.failures >= stale_after.get() {
+            self.forget();
+        }
+    }
+
+    /// Forgets what it said.
+    pub fn forget(&mut self) {
+        self.samples = Vec::new();
+        self.types = Types::new();
+        self.ids = BTreeMap::new();
+    }
+
+    /// What it said last, as long as that is not stale.
+    pub fn part(&self) -> Part<'_> {
+        Part {
+            samples: &self.samples,
+            types: &self.types,
+        }
+    }
+
+    /// Counts samples that are not pushed.
+    pub fn count_dropped(&mut self, reason: &'static str, count: usize) {
+        if count > 0 {
+            *self.dropped.entry(reason).or_default() += count;
+        }
+    }
+
+    /// Removes the samples at these places.
+    pub(crate) fn remove(&mut self, is_removed: impl Fn(&Sample) -> bool) {
+        self.samples.retain(|sample| !is_removed(sample));
+    }
+}
+
+/// Gives samples the labels of their target. A label that they have already, or that the group has (`reserved`), keeps
+/// its value under another name: the gateway would overwrite it, and two series could become one.
+pub fn label(samples: &mut [Sample], labels: &BTreeMap<String, String>, reserved: &[String]) {
+    if labels.is_empty() && reserved.is_empty() {
+        return;
+    }
+    for sample in samples {
+        for name in reserved.iter().chain(labels.keys()) {
+            if let Some(value) = sample.labels.remove(name) {
+                let free = free_name(&sample.labels, name);
+                sample.labels.insert(free, value);
+            }
+        }
+        for (name, value) in labels {
+            sample.labels.insert(name, value);
+        }
+    }
+}
+
+fn free_name(labels: &Labels, name: &str) -> String {
+    let mut free = format!("{EXPORTED}{name}");
+    while labels.get(&free).is_some() {
+        free.insert_str(0, EXPORTED);
+    }
+    free
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STALE_AFTER: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
+
+    fn shaped(name: &str) -> Shaped {
+        Shaped {
+            samples: vec![Sample::new(name, Labels::new(), 1.0)],
+            ..Shaped::default()
+        }
+    }
+
+    #[test]
+    fn what_a_target_said_is_repeated_until_it_has_failed_too_often() {
+        let mut status = Status::new("driver", "driver");
+        status.succeeded(shaped("x"), Duration::ZERO, 1.0);
+        for left in [1, 1, 0, 0] {
+            status.failed(Duration::ZERO, STALE_AFTER);
+            assert!(!status.is_up);
+            assert_eq!(status.part().samples.len(), left);
+        }
+        assert_eq!(status.last_success, Some(1.0));
+    }
+
+    #[test]
+    fn a_success_between_failures_begins_the_count_anew() {
+        let mut status = Status::new("driver", "driver");
+        for _ in 0..3 {
+            status.succeeded(shaped("x"), Duration::ZERO, 1.0);
+            status.failed(Duration::ZERO, STALE_AFTER);
+            status.failed(Duration::ZERO, STALE_AFTER);
+        }
+        assert_eq!(status.part().samples.len(), 1);
+    }
+
+    #[test]
+    fn a_label_that_the_group_has_keeps_its_value_under_another_name() {
+        let mut samples = ["a", "b"].map(|instance| {
+            Sample::new(
+                "x",
+                [("exported_instance", "c"), ("instance", instance), ("k", "v")],
+                1.0,
+            )
+        });
+        let target = BTreeMap::from([("k".to_owned(), "target".to_owned())]);
+        label(&mut samples, &target, &["instance".to_owned()]);
+        let told = crate::exposition::render(&samples, &Types::new());
+        assert_eq!(
+            told,
+            "x{exported_exported_instance=\"a\",exported_instance=\"c\",exported_k=\"v\",k=\"target\"} 1\n\
+             x{exported_exported_instance=\"b\",exported_instance=\"c\",exported_k=\"v\",k=\"target\"} 1\n"
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! What is left of a run when it ends.
+
+use std::time::Duration;
+
+use pushgateway_exporter::push::{OnExit, PushError};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::fakes::{FakeSink, Pages, RUN_ID, exporter, run_for, settings};
+
+const SHORT: Duration = Duration::from_secs(5);
+
+/// Runs for a while and ends; the sink then tells the rest.
+async fn run(sink: &FakeSink, on_exit: OnExit) {
+    let pages = Pages::default();
+    pages.give(0, "x 1\n");
+    let (exporter, _) = exporter(&pages, sink, 1, settings(on_exit));
+    run_for(exporter, SHORT).await;
+}
+
+fn of_owner(owner: &str) -> FakeSink {
+    let sink = FakeSink::new();
+    sink.ledger(|ledger| ledger.owner = Some(owner.to_owned()));
+    sink
+}
+
+#[tokio::test(start_paused = true)]
+async fn marked_down_only_that_the_targets_are_down_stays() {
+    let sink = of_owner(RUN_ID);
+    run(&sink, OnExit::MarkDown).await;
+    insta::assert_snapshot!(sink.newest(), @r#"
+    spark_exporter_build_info{version="0.1.0"} 1
+    spark_exporter_run_info{run="run-1"} 1
+    spark_exporter_interval_seconds 15
+    spark_exporter_target_up{target="a"} 0
+    spark_exporter_target_refused{target="a"} 0
+    spark_exporter_target_samples{target="a"} 0
+    spark_exporter_target_repaired_total{target="a"} 0
+    "#);
+    assert_eq!(sink.times(), [0, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deleted_nothing_stays_and_kept_everything() {
+    let sink = of_owner(RUN_ID);
+    run(&sink, OnExit::Delete).await;
+    assert!(sink.ledger(|ledger| ledger.deleted));
+    let sink = of_owner(RUN_ID);
+    run(&sink, OnExit::Keep).await;
+    assert!(sink.newest().contains("\nx 1\n") && !sink.ledger(|ledger| ledger.deleted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_values_of_another_run_are_left_alone() {
+    for on_exit in [OnExit::MarkDown, OnExit::Delete] {
+        let sink = of_owner("another run");
+        run(&sink, on_exit).await;
+        assert!(sink.newest().contains("\nx 1\n") && !sink.ledger(|ledger| ledger.deleted));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_never_pushed_changes_nothing() {
+    let sink = FakeSink::new();
+    sink.judge(|_| Err(PushError::Unreachable("nobody".to_owned())));
+    run(&sink, OnExit::MarkDown).await;
+    assert_eq!(sink.ledger(|ledger| ledger.trials), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_hangs_does_not_hold_up_the_end() {
+    let sink = of_owner(RUN_ID);
+    let pages = Pages::default();
+    pages.give(0, "x 1\n");
+    let (exporter, _) = exporter(&pages, &sink, 1, settings(OnExit::MarkDown));
+    let hanging = async {
+        tokio::time::sleep(SHORT / 2).await;
+        sink.ledger(|ledger| ledger.hangs = true);
+    };
+    let began = Instant::now();
+    tokio::join!(run_for(exporter, SHORT), hanging);
+    assert_eq!(began.elapsed(), SHORT + Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cycle_in_hand_does_not_hold_up_the_end() {
+    let (sink, pages) = (of_owner(RUN_ID), Pages::default());
+    pages.give_late(0, Duration::from_secs(1000), "x 1\n");
+    let (exporter, _) = exporter(&pages, &sink, 1, settings(OnExit::MarkDown));
+    let began = Instant::now();
+    run_for(exporter, SHORT).await;
+    assert_eq!(began.elapsed(), SHORT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_that_is_on_its_way_arrives_before_the_last_one_or_is_given_up() {
+    for (slowness, arrives) in [(SHORT + Duration::from_millis(900), true), (SHORT * 2, false)] {
+        let (sink, pages) = (of_owner(RUN_ID), Pages::default());
+        pages.give(0, "x 1\n");
+        sink.ledger(|ledger| ledger.slowness = slowness);
+        let (exporter, _) = exporter(&pages, &sink, 1, settings(OnExit::MarkDown));
+        let began = Instant::now();
+        let hurrying = async {
+            tokio::time::sleep(SHORT).await;
+            sink.ledger(|ledger| ledger.slowness = Duration::ZERO);
+        };
+        tokio::join!(run_for(exporter, SHORT), hurrying);
+        assert!(began.elapsed() <= SHORT + Duration::from_secs(1));
+        let first = sink.ledger(|ledger| ledger.put.first().map(|(_, text)| text.contains("\nx 1\n")));
+        assert_eq!(first, Some(arrives));
+        assert!(
+            sink.newest()
+                .contains("spark_exporter_target_up{target=\"a\"} 0\n")
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_that_is_stopped_says_so() {
+    let (sink, pages) = (FakeSink::new(), Pages::default());
+    let (exporter, _) = exporter(&pages, &sink, 1, settings(OnExit::Keep));
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let told = exporter.once(stop).await.unwrap_err().to_string();
+    assert_eq!(told, "stopped before the cycle was done");
+}

@@ -1,0 +1,122 @@
+//! The exporter's end at a remote-write receiver.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use prometheus::IntCounter;
+use prost::Message;
+use pushgateway_exporter::config::Security;
+use pushgateway_exporter::document::Document;
+use pushgateway_exporter::exposition::{Labels, Sample};
+use pushgateway_exporter::push::{PushError, RemoteWrite, Sink};
+use pushgateway_exporter::remote_write::{STALE, WriteRequest};
+
+use crate::server::{Asked, Server, client};
+
+fn receiver(server: &Server) -> RemoteWrite {
+    let labels = BTreeMap::from([("job".to_owned(), "orders".to_owned())]);
+    let sent = IntCounter::new("sent", "Bytes").unwrap();
+    RemoteWrite::new(
+        client(&Security::default()),
+        &format!("{}/write", server.url),
+        labels,
+        sent,
+    )
+}
+
+async fn put(receiver: &mut RemoteWrite, names: &[&str]) -> Result<(), PushError> {
+    let document = Document {
+        about: names
+            .iter()
+            .map(|name| Sample::new(*name, Labels::new(), 1.0))
+            .collect(),
+        ..Document::default()
+    };
+    receiver.put(&document).await
+}
+
+/// The names of a request, and whether each series ends.
+fn series(asked: &Asked) -> Vec<(String, bool)> {
+    let body = snap::raw::Decoder::new().decompress_vec(&asked.body).unwrap();
+    let request = WriteRequest::decode(&body[..]).unwrap();
+    let series = request.timeseries.into_iter().map(|series| {
+        let label = |name: &str| {
+            let found = series.labels.iter().find(|label| label.name == name);
+            found.map(|label| label.value.clone()).unwrap_or_default()
+        };
+        assert_eq!(label("job"), "orders");
+        (
+            label("__name__"),
+            series.samples[0].value.to_bits() == STALE.to_bits(),
+        )
+    });
+    series.collect()
+}
+
+fn lives(name: &str) -> (String, bool) {
+    (name.to_owned(), false)
+}
+
+fn ends(name: &str) -> (String, bool) {
+    (name.to_owned(), true)
+}
+
+#[tokio::test]
+async fn samples_are_sent_and_a_series_that_vanished_is_ended_once() {
+    let server = Server::start(|_| (204, String::new())).await;
+    let mut receiver = receiver(&server);
+    for names in [&["a", "b"][..], &["a"], &["a"]] {
+        put(&mut receiver, names).await.unwrap();
+    }
+    receiver.delete().await.unwrap();
+    let asked = server.asked();
+    assert_eq!(asked[0].headers["content-encoding"], "snappy");
+    assert_eq!(asked[0].headers["content-type"], "application/x-protobuf");
+    assert_eq!(asked[0].headers["x-prometheus-remote-write-version"], "0.1.0");
+    let sent: Vec<_> = asked.iter().map(series).collect();
+    assert_eq!(sent[0], [lives("a"), lives("b")]);
+    assert_eq!(sent[1], [ends("b"), lives("a")]);
+    assert_eq!(sent[2], [lives("a")]);
+    assert_eq!(sent[3], [ends("a")]);
+}
+
+#[tokio::test]
+async fn an_end_that_did_not_arrive_is_told_again() {
+    let answers = AtomicUsize::new(0);
+    let refuse_the_second = move |_: &Asked| match answers.fetch_add(1, Ordering::Relaxed) {
+        1 => (403, "not now\n".to_owned()),
+        _ => (204, String::new()),
+    };
+    let server = Server::start(refuse_the_second).await;
+    let mut receiver = receiver(&server);
+    put(&mut receiver, &["a", "b"]).await.unwrap();
+    assert_eq!(put(&mut receiver, &["a"]).await.unwrap_err().class(), "denied");
+    put(&mut receiver, &["a"]).await.unwrap();
+    assert_eq!(series(&server.asked()[2]), [ends("b"), lives("a")]);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_busy_is_asked_three_times() {
+    let server = Server::start(|_| (503, "busy\n".to_owned())).await;
+    let error = put(&mut receiver(&server), &["a"]).await.unwrap_err();
+    assert_eq!(error.class(), "failed");
+    assert!(error.to_string().contains("answers 503: busy"), "{error}");
+    assert_eq!(server.asked().len(), 3);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_switched_off_is_named_with_the_flag() {
+    let server = Server::start(|_| (404, "remote write receiver needs to be enabled\n".to_owned())).await;
+    let error = receiver(&server).probe().await.unwrap_err();
+    assert!(
+        error.to_string().contains("--web.enable-remote-write-receiver"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_refused_is_refused() {
+    let server = Server::start(|_| (400, "out of order sample\n".to_owned())).await;
+    let error = put(&mut receiver(&server), &["a"]).await.unwrap_err();
+    assert_eq!((error.class(), server.asked().len()), ("refused", 1));
+}
