@@ -58,5 +58,5 @@ bench-reporter: ## 1,000 checkpoints, on disk and on S3, into Apache Kafka: CPU,
 	$(RELEASE)/examples/bench_reporter --reporter $(RELEASE)/offset-reporter
 
 bench-exporter: ## 15,000 series every 15 s beside a Python thread that relays them: CPU, memory
-	cargo build --release -p pushgateway-exporter --bins --examples
-	$(RELEASE)/examples/bench_exporter --exporter $(RELEASE)/pushgateway-exporter
+	cargo build --release -p pushgateway-exporter --bins
+	cargo run -q -p pushgateway-exporter --example bench_exporter -- --exporter $(RELEASE)/pushgateway-exporter
