@@ -1,6 +1,8 @@
 //! Owns what a person, or a program, is shown of a checkpoint.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context;
 use checkpoint::{
@@ -9,6 +11,9 @@ use checkpoint::{
 use serde::Serialize;
 
 use crate::source::{Look, Source};
+
+/// The end of the year 9999, after which a date has no common form. A file may say anything.
+const LAST_DATE: Duration = Duration::from_secs(253_402_300_799);
 
 /// A checkpoint, decoded.
 #[derive(Debug, Serialize)]
@@ -27,7 +32,7 @@ pub(crate) struct Inspection {
     offsets: Kept,
     other_sources: usize,
     /// Where the query stands; before its first batch, where it began.
-    sources: std::collections::BTreeMap<String, checkpoint::TopicOffsets>,
+    sources: BTreeMap<String, checkpoint::TopicOffsets>,
 }
 
 /// The batches that a folder keeps.
@@ -63,7 +68,7 @@ pub(crate) async fn inspect(location: &Location, folder: Folder) -> anyhow::Resu
     let commits = batches(&folder, COMMITS).await?;
     let offsets = batches(&folder, OFFSETS).await?;
     let last = commits.last().copied().unwrap_or(BatchId(-1));
-    let mut source = Source::new(folder, std::time::Duration::ZERO);
+    let mut source = Source::new(folder, Duration::ZERO);
     let look = source
         .look()
         .await
@@ -93,7 +98,7 @@ pub(crate) async fn inspect(location: &Location, folder: Folder) -> anyhow::Resu
         } = seen.log;
         let since = seen
             .committed_at
-            .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+            .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         inspection.committed_batch = Some(seen.newest.0);
         inspection.reported_batch = Some(seen.readable.0);
         inspection.committed_at_unix_seconds = since.map(|since| since.as_secs());
@@ -106,6 +111,12 @@ pub(crate) async fn inspect(location: &Location, folder: Folder) -> anyhow::Resu
 
 async fn batches(folder: &Folder, part: &str) -> anyhow::Result<Vec<BatchId>> {
     Ok(batch_ids(folder.list(part).await?.iter().map(String::as_str)))
+}
+
+/// A time since 1970, for people.
+fn date(since: Duration) -> String {
+    let at = UNIX_EPOCH.checked_add(since.min(LAST_DATE)).unwrap_or(UNIX_EPOCH);
+    humantime_serde::re::humantime::format_rfc3339_seconds(at).to_string()
 }
 
 impl Inspection {
@@ -128,12 +139,15 @@ impl Inspection {
             "committed at",
             or_none(
                 self.committed_at_unix_seconds
-                    .map(|at| format!("{at} s since 1970")),
+                    .map(|at| date(Duration::from_secs(at))),
             ),
         );
         line(
             "batch made at",
-            or_none(self.batch_timestamp_ms.map(|at| format!("{at} ms since 1970"))),
+            or_none(
+                self.batch_timestamp_ms
+                    .map(|at| date(Duration::from_millis(at.unsigned_abs()))),
+            ),
         );
         line(
             "open batches",
@@ -155,6 +169,13 @@ impl Inspection {
             );
         }
         line("other sources", self.other_sources.to_string());
+        text.push_str(&self.table());
+        text
+    }
+
+    /// Where the sources stand.
+    fn table(&self) -> String {
+        let mut text = String::new();
         let what = if self.committed_batch.is_some() {
             "next offset"
         } else {

@@ -1,0 +1,194 @@
+//! A cluster in memory, with the refusals of real ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use kafka_io::{ByPartition, Committed, Refusal, RefusalKind, TopicPartition};
+use offset_reporter::group::{Edge, Groups};
+
+#[derive(Default)]
+struct Kafka {
+    ends: BTreeMap<TopicPartition, i64>,
+    groups: BTreeMap<(String, TopicPartition), Committed>,
+    /// Groups with members.
+    used: BTreeSet<String>,
+    denied_topics: BTreeSet<String>,
+    is_down: bool,
+    /// Commits are acknowledged and not stored.
+    is_forgetful: bool,
+    commits: Vec<String>,
+}
+
+/// A cluster in memory. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct FakeKafka(Arc<Mutex<Kafka>>);
+
+impl FakeKafka {
+    /// A partition of `t` that ends at `end`.
+    pub(crate) fn with(end: i64) -> Self {
+        let kafka = Self::default();
+        kafka.end("t", 0, end);
+        kafka
+    }
+
+    pub(crate) fn end(&self, topic: &str, partition: i32, end: i64) {
+        self.0
+            .lock()
+            .unwrap()
+            .ends
+            .insert(TopicPartition::new(topic, partition), end);
+    }
+
+    pub(crate) fn delete_topic(&self, topic: &str) {
+        let mut kafka = self.0.lock().unwrap();
+        kafka
+            .ends
+            .retain(|partition, _| partition.topic.as_str() != topic);
+        kafka
+            .groups
+            .retain(|(_, partition), _| partition.topic.as_str() != topic);
+    }
+
+    pub(crate) fn has(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
+        let key = (group.to_owned(), TopicPartition::new(topic, partition));
+        self.0
+            .lock()
+            .unwrap()
+            .groups
+            .get(&key)
+            .map(|committed| committed.offset)
+    }
+
+    pub(crate) fn give(&self, group: &str, topic: &str, offset: i64, metadata: &str) {
+        let key = (group.to_owned(), TopicPartition::new(topic, 0));
+        let committed = Committed {
+            offset,
+            metadata: metadata.to_owned(),
+        };
+        self.0.lock().unwrap().groups.insert(key, committed);
+    }
+
+    pub(crate) fn use_group(&self, group: &str, is_used: bool) {
+        let mut kafka = self.0.lock().unwrap();
+        if is_used {
+            kafka.used.insert(group.to_owned());
+        } else {
+            kafka.used.remove(group);
+        }
+    }
+
+    pub(crate) fn deny(&self, topic: &str) {
+        self.0.lock().unwrap().denied_topics.insert(topic.to_owned());
+    }
+
+    pub(crate) fn take_down(&self, is_down: bool) {
+        self.0.lock().unwrap().is_down = is_down;
+    }
+
+    pub(crate) fn lose_commits(&self, is_forgetful: bool) {
+        self.0.lock().unwrap().is_forgetful = is_forgetful;
+    }
+
+    /// The commits since the last call: `g t-0=5 q=… b=… t=…`.
+    pub(crate) fn commits(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap().commits)
+    }
+
+    fn answers(&self) -> Result<std::sync::MutexGuard<'_, Kafka>, Refusal> {
+        let kafka = self.0.lock().unwrap();
+        if kafka.is_down {
+            Err(refusal(RefusalKind::Passing, "BROKER_TRANSPORT_FAILURE"))
+        } else {
+            Ok(kafka)
+        }
+    }
+}
+
+fn refusal(kind: RefusalKind, code: &str) -> Refusal {
+    Refusal {
+        kind,
+        code: code.to_owned(),
+        reason: "as the test says".to_owned(),
+    }
+}
+
+impl Groups for FakeKafka {
+    async fn log_offsets(
+        &self,
+        partitions: &[TopicPartition],
+        edge: Edge,
+    ) -> Result<ByPartition<i64>, Refusal> {
+        let kafka = self.answers()?;
+        let offset = |partition: &TopicPartition| match kafka.ends.get(partition) {
+            None => Err(refusal(
+                RefusalKind::UnknownPartition,
+                "UNKNOWN_TOPIC_OR_PARTITION",
+            )),
+            Some(end) => Ok(if edge == Edge::End { *end } else { 0 }),
+        };
+        Ok(partitions
+            .iter()
+            .map(|partition| (partition.clone(), offset(partition)))
+            .collect())
+    }
+
+    async fn committed(
+        &self,
+        group: &str,
+        partitions: Option<&[TopicPartition]>,
+    ) -> Result<ByPartition<Committed>, Refusal> {
+        let kafka = self.answers()?;
+        let is_asked = |partition: &TopicPartition| partitions.is_none_or(|asked| asked.contains(partition));
+        let of_group = kafka
+            .groups
+            .iter()
+            .filter(|((name, partition), _)| name == group && is_asked(partition));
+        Ok(of_group
+            .map(|((_, partition), committed)| (partition.clone(), Ok(committed.clone())))
+            .collect())
+    }
+
+    async fn commit(
+        &self,
+        group: &str,
+        offsets: &[(TopicPartition, i64)],
+        metadata: &str,
+    ) -> Result<ByPartition<()>, Refusal> {
+        let mut kafka = self.answers()?;
+        let mut told = Vec::new();
+        for (partition, offset) in offsets {
+            let result = if kafka.used.contains(group) {
+                Err(refusal(RefusalKind::InUse, "UNKNOWN_MEMBER_ID"))
+            } else if kafka.denied_topics.contains(partition.topic.as_str()) {
+                Err(refusal(RefusalKind::Denied, "TOPIC_AUTHORIZATION_FAILED"))
+            } else {
+                kafka
+                    .commits
+                    .push(format!("{group} {partition}={offset} {metadata}"));
+                let committed = Committed {
+                    offset: *offset,
+                    metadata: metadata.to_owned(),
+                };
+                if !kafka.is_forgetful {
+                    kafka
+                        .groups
+                        .insert((group.to_owned(), partition.clone()), committed);
+                }
+                Ok(())
+            };
+            told.push((partition.clone(), result));
+        }
+        Ok(told)
+    }
+
+    async fn forget(&self, group: &str, partitions: &[TopicPartition]) -> Result<ByPartition<()>, Refusal> {
+        let mut kafka = self.answers()?;
+        kafka
+            .groups
+            .retain(|(name, partition), _| name != group || !partitions.contains(partition));
+        Ok(partitions
+            .iter()
+            .map(|partition| (partition.clone(), Ok(())))
+            .collect())
+    }
+}
