@@ -61,6 +61,8 @@ pub struct Stream<S, G> {
     wanted: Option<Report>,
     ledgers: BTreeMap<String, Ledger>,
     looks: Gate,
+    /// What the closed gate of looks is about, so that it is told as long as it is closed.
+    unreadable: Option<Arc<SourceError>>,
     commits: Gate,
     /// What the closed gate of commits is about, so that it is told as long as it is closed.
     refused: Option<Refusal>,
@@ -99,6 +101,7 @@ impl<S: Store, G: Groups> Stream<S, G> {
         Self {
             source: Source::new(store, report.list_interval),
             looks: Gate::new(report.poll_interval, LAST_LOOK_WAIT),
+            unreadable: None,
             commits: Gate::new(FIRST_REFUSAL_WAIT, LAST_REFUSAL_WAIT),
             settings,
             report,
@@ -171,19 +174,22 @@ impl<S: Store, G: Groups> Stream<S, G> {
 
     /// Takes over what there is to be seen.
     async fn look(&mut self) -> Result<(), StreamError> {
-        if !self.looks.is_open() {
-            return Ok(());
+        if self.looks.is_open() {
+            match self.find().await {
+                Ok(found) => {
+                    self.looks.pass();
+                    self.unreadable = None;
+                    self.found = found.or(self.found.take());
+                }
+                Err(error) => {
+                    self.looks.close();
+                    self.unreadable = Some(Arc::new(error));
+                }
+            }
         }
-        match self.find().await {
-            Ok(found) => {
-                self.looks.pass();
-                self.found = found.or(self.found.take());
-            }
-            Err(source) => {
-                self.looks.close();
-                let place = self.settings.checkpoint.to_string();
-                return Err(StreamError::Source { place, source });
-            }
+        if let Some(source) = &self.unreadable {
+            let (place, source) = (self.settings.checkpoint.to_string(), source.clone());
+            return Err(StreamError::Source { place, source });
         }
         // What was found waits here while Kafka cannot tell what was reported before, and while it is forbidden.
         let Some(found) = self.found.take() else {

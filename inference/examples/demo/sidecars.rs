@@ -160,7 +160,7 @@ fn reporting(kafka: &DemoCluster, checkpoint: &Path) -> anyhow::Result<String> {
 /// What the exporter is told.
 fn exporting(worker: &Process, gateway: &str) -> String {
     format!(
-        "[targets.worker]\nurl = \"{}\"\n[shape]\nallow = [\"inference_(records|results|entities|failures)_total\"]\n\
+        "[targets.worker]\nurl = \"{}\"\n[shape]\nallow = [\"inference_(records|results|commits)_total\"]\n\
          [group]\njob = \"inference\"\ninstance = \"demo\"\n[push]\ninterval = \"1s\"\n[pushgateway]\nurl = \"{gateway}\"\n",
         worker.url("/metrics")
     )

@@ -1,5 +1,7 @@
 //! Owns why a cycle of a stream did not do all that it should.
 
+use std::sync::Arc;
+
 use kafka_io::{Refusal, RefusalKind};
 
 use crate::source::SourceError;
@@ -13,7 +15,7 @@ pub enum StreamError {
         /// Where it is.
         place: String,
         /// Why.
-        source: SourceError,
+        source: Arc<SourceError>,
     },
     /// Kafka refuses.
     #[error("{what}")]

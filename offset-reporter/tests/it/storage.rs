@@ -143,6 +143,14 @@ async fn a_store_that_is_overloaded_is_asked_less_and_less() {
     stage.run(Duration::from_mins(20)).await;
     let asked = store.requests().len();
     assert!((6..=12).contains(&asked), "10 s, 20 s, 40 s … 5 min: {asked}");
+    for _ in 0..3 {
+        stage.failing_cycle().await;
+        assert_eq!(
+            stage.metric("stream_up{stream=\"s\"}"),
+            Some(0.0),
+            "also while nobody asks"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,48 +28,49 @@ async fn kafkas_own_tool_shows_the_lag() {
     process.stop().await.unwrap();
 }
 
+async fn is_left_alone_while_it_has_members(group: &str, protocol: GroupProtocol) {
+    let stage = Stage::new().await;
+    stage.topic(group, 1, 50).await;
+    let membership = Membership {
+        group: group.to_owned(),
+        instance_id: None,
+        protocol,
+        start: StartWithout::Earliest,
+        session_timeout: Duration::from_secs(10),
+        max_poll_interval: Duration::from_mins(1),
+        drain_timeout: Duration::from_secs(5),
+    };
+    let (member, mut events) =
+        Consumer::subscribed(&stage.connection, &Topic::from(group), &membership).unwrap();
+    while !matches!(events.recv().await, Some(kafka_io::Event::Assigned(_))) {}
+    let mut checkpoint = Written::at(stage.path("c")).await;
+    checkpoint.commit(&[(group, 0, 20)]).await;
+    let process = stage.reporter(group, stage.path("c").to_str().unwrap(), "");
+    let refused = until(PATIENCE, async || {
+        process.metric("offset_reporter_kafka_commit_errors_total").await
+    });
+    refused.await.unwrap_or_else(|| panic!("{}", process.log()));
+    let (status, page) = process.get("/readyz?verbose").await.unwrap();
+    assert!(
+        status == 503 && page.contains("UNKNOWN_MEMBER_ID") && page.contains("members"),
+        "{page}"
+    );
+    assert_eq!(stage.has(group, group, 0).await, None);
+    events.close();
+    member.close().await;
+    // It asks again after a minute.
+    stage.comes_to_have(&process, group, (group, 0), 20).await;
+    process.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_active_group_is_left_alone_and_taken_up_when_it_is_empty() {
-    for (group, protocol) in [
-        ("classic", GroupProtocol::Classic),
-        ("kip-848", GroupProtocol::Consumer),
-    ] {
-        let stage = Stage::new().await;
-        stage.topic(group, 1, 50).await;
-        let membership = Membership {
-            group: group.to_owned(),
-            instance_id: None,
-            protocol,
-            start: StartWithout::Earliest,
-            session_timeout: Duration::from_secs(10),
-            max_poll_interval: Duration::from_mins(1),
-            drain_timeout: Duration::from_secs(5),
-        };
-        let (member, mut events) =
-            Consumer::subscribed(&stage.connection, &Topic::from(group), &membership).unwrap();
-        while !matches!(events.recv().await, Some(kafka_io::Event::Assigned(_))) {}
-        let mut checkpoint = Written::at(stage.path("c")).await;
-        checkpoint.commit(&[(group, 0, 20)]).await;
-        let place = stage.path("c");
-        let process = stage.reporter(group, place.to_str().unwrap(), "");
-        let refused = until(PATIENCE, async || {
-            process.metric("offset_reporter_kafka_commit_errors_total").await
-        });
-        refused.await.unwrap_or_else(|| panic!("{}", process.log()));
-        let (status, page) = process.get("/readyz?verbose").await.unwrap();
-        assert!(
-            status == 503 && page.contains("UNKNOWN_MEMBER_ID") && page.contains("members"),
-            "{page}"
-        );
-        assert_eq!(stage.has(group, group, 0).await, None);
-        events.close();
-        member.close().await;
-        process.stop().await.unwrap();
-        // The reporter waits for a minute before it asks again; one that is started now does not.
-        let process = stage.reporter(group, place.to_str().unwrap(), "");
-        stage.comes_to_have(&process, group, (group, 0), 20).await;
-        process.stop().await.unwrap();
-    }
+async fn an_active_classic_group_is_left_alone_and_taken_up_when_it_is_empty() {
+    is_left_alone_while_it_has_members("classic", GroupProtocol::Classic).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_active_group_of_kip_848_is_left_alone_and_taken_up_when_it_is_empty() {
+    is_left_alone_while_it_has_members("kip-848", GroupProtocol::Consumer).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
