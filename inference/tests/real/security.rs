@@ -94,6 +94,8 @@ async fn a_broker_with_tls_and_scram_takes_the_right_secret_and_a_wrong_one_is_n
 
     let checked = Command::new(program())
         .args(["check", "--connect"])
+        // The default checkpoint is a folder there.
+        .current_dir(folder.path())
         .env("INFERENCE_KAFKA__BOOTSTRAP_SERVERS", kafka.bootstrap_servers())
         .env("INFERENCE_KAFKA__SECURITY__PROTOCOL", "ssl")
         .output()
