@@ -67,11 +67,9 @@ fn without_authority(path: &str) -> &str {
 }
 
 fn s3(text: &str, rest: &str) -> Result<Location, UnknownLocation> {
-    let (bucket, prefix) = rest
-        .trim_start_matches('/')
-        .split_once('/')
-        .unwrap_or((rest.trim_start_matches('/'), ""));
-    if bucket.is_empty() || !rest.starts_with("//") {
+    let path = rest.strip_prefix("//").unwrap_or_default();
+    let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
+    if bucket.is_empty() {
         return Err(UnknownLocation(format!(
             "{text}: has no bucket; it is s3://BUCKET/PREFIX"
         )));
