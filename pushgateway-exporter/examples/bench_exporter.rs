@@ -35,8 +35,6 @@ const BENCH_INTERVAL: Duration = Duration::from_secs(2);
 const WARM: usize = 5;
 /// How long everything may take.
 const PATIENCE: Duration = Duration::from_mins(10);
-/// What `/proc` counts CPU time in, on Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The arguments.
 #[derive(Debug, Parser)]
@@ -164,9 +162,9 @@ impl Page {
     async fn measure(&self, process: u32, pushes: usize) -> anyhow::Result<Cost> {
         self.asked.store(0, Ordering::Relaxed);
         self.after(WARM).await?;
-        let before = cpu_seconds(process)?;
+        let before = testbed::cpu_seconds(process).context("the process runs")?;
         self.after(WARM + pushes).await?;
-        let cpu = (cpu_seconds(process)? - before) / pushes as f64;
+        let cpu = (testbed::cpu_seconds(process).context("the process runs")? - before) / pushes as f64;
         let memory = resident_bytes(process).context("the process has ended")? as f64;
         Ok(Cost { cpu, memory })
     }
@@ -199,16 +197,4 @@ fn text(series: usize) -> String {
         )
     };
     (0..series).map(line).collect()
-}
-
-/// The CPU time of a process.
-fn cpu_seconds(process: u32) -> anyhow::Result<f64> {
-    let path = format!("/proc/{process}/stat");
-    let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    // The name of the process, in brackets, may hold spaces.
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = |place: usize| fields.get(place).and_then(|field| field.parse::<f64>().ok());
-    let (user, system) = ticks(11).zip(ticks(12)).context("/proc/PID/stat has times")?;
-    Ok((user + system) / TICKS_PER_SECOND)
 }
