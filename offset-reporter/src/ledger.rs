@@ -97,11 +97,12 @@ impl Ledger {
         self.settled_at = Some(now);
     }
 
-    /// What is due of `offsets`: what differs from what the group has, and everything where nothing was committed for
-    /// `keepalive`, since Kafka forgets what is not committed again.
+    /// What is due of `offsets`: all of them, if one differs from what the group has, or if nothing was committed for
+    /// `keepalive`. A partition that stands still beside busy ones is committed with them: Kafka forgets each partition by
+    /// itself.
     pub fn due(&self, offsets: &TopicOffsets, ends: &Ends, judge: Judge, now: Instant) -> Due {
         let mut due = Due::default();
-        let is_kept_alive = self
+        let mut is_settled = self
             .settled_at
             .is_some_and(|at| now.duration_since(at) < judge.keepalive);
         for (topic, partition, offset) in offsets.iter() {
@@ -124,9 +125,11 @@ impl Ledger {
                     continue;
                 }
             }
-            if has != Some(offset) || !is_kept_alive {
-                due.offsets.push((partition, offset));
-            }
+            is_settled &= has == Some(offset);
+            due.offsets.push((partition, offset));
+        }
+        if is_settled {
+            due.offsets.clear();
         }
         due
     }
@@ -210,10 +213,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_changed_is_due_at_once_and_the_rest_with_the_keepalive() {
+    async fn all_is_due_when_one_changed_and_with_the_keepalive() {
         let mut ledger = has(&[(0, 5), (1, 7)]);
-        let positions = offsets(&[(0, 6), (1, 7)]);
-        let due = |ledger: &Ledger| {
+        let due = |ledger: &Ledger, positions: &[(i32, i64)]| {
+            let positions = offsets(positions);
             ledger
                 .due(
                     &positions,
@@ -224,14 +227,15 @@ mod tests {
                 .offsets
         };
         assert_eq!(
-            due(&ledger),
-            [at(0, 6), at(1, 7)],
+            due(&ledger, &[(0, 5), (1, 7)]),
+            [at(0, 5), at(1, 7)],
             "nothing is known of when it was committed"
         );
         ledger.settle(Instant::now());
-        assert_eq!(due(&ledger), [at(0, 6)]);
+        assert_eq!(due(&ledger, &[(0, 5), (1, 7)]), []);
+        assert_eq!(due(&ledger, &[(0, 6), (1, 7)]), [at(0, 6), at(1, 7)]);
         tokio::time::advance(KEEPALIVE).await;
-        assert_eq!(due(&ledger), [at(0, 6), at(1, 7)]);
+        assert_eq!(due(&ledger, &[(0, 5), (1, 7)]), [at(0, 5), at(1, 7)]);
     }
 
     #[tokio::test]

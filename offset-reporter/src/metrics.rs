@@ -1,9 +1,10 @@
 //! Owns every metric that the reporter counts; the state of the streams is the [`Board`]'s.
 
+use std::sync::Arc;
+
 use checkpoint::{Observer, S3Request};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
 use sidecar::Registrar;
-use std::sync::Arc;
 
 use crate::board::Board;
 

@@ -148,7 +148,7 @@ async fn try_stream(
     let (found, groups) = match &look {
         Ok(Look::Batch(seen)) => (
             format!("{}: batch {} is committed", stream.checkpoint, seen.newest),
-            stream.selection.of_log(&seen.log),
+            stream.selection.of(&seen.log.sources),
         ),
         Ok(_) => (
             format!("{}: no batch is committed yet", stream.checkpoint),

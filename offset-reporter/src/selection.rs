@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use checkpoint::{OffsetLog, TopicOffsets};
+use checkpoint::TopicOffsets;
 use serde::{Deserialize, Serialize};
 
 /// How a query with several Kafka sources is reported.
@@ -50,11 +50,6 @@ impl Selection {
         groups
     }
 
-    /// The positions to report of a log.
-    pub fn of_log(&self, log: &OffsetLog) -> ByGroup {
-        self.of(&log.sources)
-    }
-
     fn has_source(&self, name: &str) -> bool {
         self.source.as_deref().is_none_or(|only| only == name)
     }
@@ -74,6 +69,8 @@ impl Selection {
 
 #[cfg(test)]
 mod tests {
+    use checkpoint::OffsetLog;
+
     use super::*;
 
     const LOG: &[u8] = b"v2\n{}\nclicks:{\"a\":{\"0\":7},\"b\":{\"1\":2}}\nviews:{\"a\":{\"0\":5}}\nrate:30";
@@ -89,7 +86,7 @@ mod tests {
     }
 
     fn chosen(selection: &Selection) -> Vec<(String, String, i32, i64)> {
-        let groups = selection.of_log(&OffsetLog::parse(LOG).unwrap());
+        let groups = selection.of(&OffsetLog::parse(LOG).unwrap().sources);
         let flat = groups.iter().flat_map(|(group, offsets)| {
             offsets.iter().map(move |(topic, partition, position)| {
                 (group.clone(), topic.to_owned(), partition, position)

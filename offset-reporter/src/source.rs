@@ -225,7 +225,8 @@ impl<S: Store> Source<S> {
             };
             let commit = self.store.read(&newest.key(COMMITS)).await?;
             if let (Some(commit), Ok(log)) = (commit, self.read_log(newest).await?) {
-                return self.listed(&commits, log, commit.modified).await;
+                self.listed(&commits, newest).await?;
+                return Ok(self.seen(newest, log, commit.modified, true).into());
             }
         }
         let commits = self.batches(COMMITS).await?;
@@ -253,20 +254,13 @@ impl<S: Store> Source<S> {
         })
     }
 
-    async fn listed(
-        &mut self,
-        commits: &[BatchId],
-        log: OffsetLog,
-        committed_at: Option<SystemTime>,
-    ) -> Result<Look, SourceError> {
-        let Some(&newest) = commits.last() else {
-            return self.without_batch();
-        };
+    /// Notes what a listing told beside the newest batch.
+    async fn listed(&mut self, commits: &[BatchId], newest: BatchId) -> Result<(), StoreError> {
         self.open_batch = self.store.read(&newest.next().key(OFFSETS)).await?.is_some();
         self.only_lists |= commits.windows(2).any(|pair| pair[1] != pair[0].next());
         self.newest = Some(newest);
         self.told_at = Some(Instant::now());
-        Ok(self.seen(newest, log, committed_at, true).into())
+        Ok(())
     }
 
     fn without_batch(&mut self) -> Result<Look, SourceError> {

@@ -207,7 +207,10 @@ impl<S: Store, G: Groups> Stream<S, G> {
             Look::Unchanged => Ok(None),
             Look::Batch(seen) => {
                 self.tell_batch(&seen);
-                Ok(Some(Found::of(&seen, self.settings.selection.of_log(&seen.log))))
+                Ok(Some(Found::of(
+                    &seen,
+                    self.settings.selection.of(&seen.log.sources),
+                )))
             }
             Look::NoBatch { .. } if !self.settings.report_initial => Ok(None),
             // A query without a batch stands at its initial positions.

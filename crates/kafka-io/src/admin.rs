@@ -160,7 +160,7 @@ impl<'c> Admin<'c> {
         )
     }
 
-    /// Makes a call and waits for its event. What `read` gives it as refused as a whole, the call is.
+    /// Makes a call, waits for its event, and reads what that says unless the call was refused as a whole.
     fn call(
         &self,
         operation: Operation,
@@ -208,7 +208,7 @@ fn list_of<'p>(
 ) -> Result<TopicPartitionList, Refusal> {
     let mut list = TopicPartitionList::with_capacity(entries.len());
     for (TopicPartition { topic, partition }, offset, metadata) in entries {
-        // `Offset` has no word for the beginning and the end as ListOffsets wants them; the raw numbers are the same.
+        // The beginning and the end have the same raw numbers here and in ListOffsets.
         let offset = Offset::from_raw(offset);
         let mut added = list.add_partition(name(topic.as_str())?.to_str().unwrap_or_default(), partition.0);
         added

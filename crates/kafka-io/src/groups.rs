@@ -111,8 +111,7 @@ impl Cluster {
                     told.into_iter()
                         .map(|told| by_partition(told, |told| told.offset)),
                 ),
-                // What librdkafka says where it knows none of the partitions.
-                Err(refusal) if refusal.code == "NO_ENT" => {
+                Err(refusal) if refusal.kind == RefusalKind::UnknownPartition => {
                     all.extend(
                         some.iter()
                             .map(|partition| (partition.clone(), Err(Refusal::unknown_partition()))),

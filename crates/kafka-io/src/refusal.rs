@@ -93,7 +93,8 @@ fn kind(code: Code) -> RefusalKind {
         | Code::AllBrokersDown
         | Code::Resolve
         | Code::TimedOutQueue => RefusalKind::Passing,
-        Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::UnknownTopic => {
+        // The last is what librdkafka says of a question in which it knows none of the partitions.
+        Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::UnknownTopic | Code::NoEnt => {
             RefusalKind::UnknownPartition
         }
         Code::UnknownMemberId | Code::IllegalGeneration | Code::FencedInstanceId => RefusalKind::InUse,
@@ -115,10 +116,7 @@ fn shouted(code: Code) -> String {
         }
         name.push(letter.to_ascii_uppercase());
     }
-    match name.as_str() {
-        "UNKNOWN_TOPIC_OR_PARTITION" | "UNKNOWN_TOPIC" => "UNKNOWN_TOPIC_OR_PARTITION".to_owned(),
-        _ => name,
-    }
+    name
 }
 
 #[cfg(test)]

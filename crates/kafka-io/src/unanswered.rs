@@ -1,9 +1,9 @@
 //! Owns which groups a question is under way about: one at a time for each, and so many altogether.
 //!
 //! A request to a group's coordinator that times out inside of librdkafka 2.12 ends the process when the coordinator comes
-//! back (confluentinc/librdkafka#4605), and so does a client that is dropped meanwhile. So such a request is never given
-//! up: whoever asks stops waiting, and a thread keeps on, with the client, until the answer is there. Until then nobody
-//! asks about that group again: a commit that was late would otherwise undo a newer one.
+//! back (confluentinc/librdkafka#4605). So such a request is never given up: whoever asks stops waiting, and a thread
+//! keeps on, with the client, until the answer is there. Until then nobody asks about that group again: a commit that was
+//! late would otherwise undo a newer one.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -88,7 +88,6 @@ impl<S: Store, G: Groups> Stream<S, G> {
         };
         let ledger = self.ledgers.entry(group.to_owned()).or_default();
         let due = ledger.due(offsets, ends, judge, Instant::now());
-        self.tell_due(group, &due, wanted);
         if self.dry_run {
             for (partition, offset) in &due.offsets {
                 tracing::info!(stream = self.name(), group, %partition, offset, "would commit");
@@ -96,6 +95,7 @@ impl<S: Store, G: Groups> Stream<S, G> {
         } else if !due.offsets.is_empty() {
             self.commit(group, &due.offsets, wanted).await?;
         }
+        self.tell_due(group, &due, wanted);
         self.judge_due(&due, offsets, wanted)
     }
 
@@ -116,7 +116,7 @@ impl<S: Store, G: Groups> Stream<S, G> {
                 batch,
                 partitions,
                 reason = reason.name(),
-                "going back"
+                "went back"
             );
         }
     }

@@ -142,3 +142,18 @@ async fn a_partition_that_somebody_else_committed_ahead_is_lowered_with_that_rea
         (Some(90), Some(1.0))
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reporter_that_looks_once_lists_twice_where_a_lower_batch_must_be_confirmed() {
+    let store = ten_batches();
+    let kafka = FakeKafka::with(100);
+    Stage::new(&store, &kafka, "").cycle().await;
+    for batch in 3..10 {
+        store.remove(&format!("commits/{batch}"));
+    }
+    let stage = Stage::new(&store, &kafka, "");
+    offset_reporter::reporter::once(vec![stage.stream], 1)
+        .await
+        .unwrap();
+    assert_eq!(kafka.has("g", "t", 0), Some(20));
+}
