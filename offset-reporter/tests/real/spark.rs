@@ -44,6 +44,17 @@ async fn follows(stage: &Stage, process: &Process, topic: &str, batch: &Value) {
     }
 }
 
+/// Follows batches until so many records are processed; a batch may have a part of what was produced.
+async fn follows_to(stage: &Stage, process: &Process, spark: &mut Spark, topic: &str, records: i64) -> Value {
+    loop {
+        let batch = spark.event("batch", PATIENCE).await.unwrap();
+        follows(stage, process, topic, &batch).await;
+        if ends(&batch, topic).iter().sum::<i64>() == records {
+            return batch;
+        }
+    }
+}
+
 async fn microbatches(version: SparkVersion, topic: &str) {
     let stage = Stage::new().await;
     stage.topic(topic, PARTITIONS, 100).await;
@@ -58,8 +69,7 @@ async fn microbatches(version: SparkVersion, topic: &str) {
     let job = job(&stage, topic, checkpoint.to_str().unwrap(), &more);
     let mut spark = Spark::start(version, &job).await.unwrap();
     for round in 0..3 {
-        let batch = spark.event("batch", PATIENCE).await.unwrap();
-        follows(&stage, &process, topic, &batch).await;
+        follows_to(&stage, &process, &mut spark, topic, 100 + 50 * round).await;
         let rows = consumer_groups(&stage.servers, topic).await.unwrap();
         assert!(
             rows.iter().all(|row| row.lag == Some(0)),
@@ -67,8 +77,7 @@ async fn microbatches(version: SparkVersion, topic: &str) {
         );
         stage.produce(topic, 50).await;
     }
-    let batch = spark.event("batch", PATIENCE).await.unwrap();
-    follows(&stage, &process, topic, &batch).await;
+    let batch = follows_to(&stage, &process, &mut spark, topic, 250).await;
 
     // A batch that is under way was planned, not processed.
     spark.send("hold").unwrap();
@@ -80,8 +89,7 @@ async fn microbatches(version: SparkVersion, topic: &str) {
     follows(&stage, &process, topic, &batch).await;
     stage.comes_to_tell(&process, "offset_reporter_lag", 70.0).await;
     spark.send("release").unwrap();
-    let batch = spark.event("batch", PATIENCE).await.unwrap();
-    follows(&stage, &process, topic, &batch).await;
+    follows_to(&stage, &process, &mut spark, topic, 320).await;
 
     // Without Spark the group still shows what was processed, and what waits.
     spark.kill().await.unwrap();
