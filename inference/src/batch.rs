@@ -40,6 +40,18 @@ impl Queue {
         self.waiting.push_back(waiting);
     }
 
+    /// Forgets texts whose answer nobody waits for any more.
+    pub fn retain(&mut self, is_wanted: impl Fn(Ticket) -> bool) {
+        self.waiting.retain(|waiting| is_wanted(waiting.ticket));
+    }
+
+    /// Puts a slice back in front, where it came from.
+    pub fn put_back(&mut self, slice: Vec<Waiting>) {
+        for waiting in slice.into_iter().rev() {
+            self.waiting.push_front(waiting);
+        }
+    }
+
     /// The next slice; `None` if nothing waits.
     pub fn next_slice(&mut self) -> Option<Vec<Waiting>> {
         let mut bytes = 0;

@@ -2,11 +2,14 @@
 
 mod raw;
 
+use std::time::Duration;
+
+use checkpoint::Location;
 use kafka_io::{Connection, Membership, Topic};
 use sidecar::Problems;
 
 pub use self::raw::{
-    ProgressKind, Raw, RawDeadLetter, RawEngine, RawInput, RawModel, RawOutput, RawProgress,
+    OnReset, ProgressKind, Raw, RawDeadLetter, RawEngine, RawInput, RawModel, RawOutput, RawProgress,
 };
 
 /// The configuration, checked.
@@ -20,6 +23,8 @@ pub struct Config {
     pub shard: Shard,
     /// How the group is joined.
     pub membership: Membership,
+    /// How often positions are committed.
+    pub commit_interval: Duration,
     /// What was said, for what needs no checking.
     pub raw: Raw,
 }
@@ -93,9 +98,22 @@ impl TryFrom<Raw> for Config {
             topics,
             shard,
             membership,
+            commit_interval: commit_interval(&raw.progress),
             raw,
         })
     }
+}
+
+/// How often positions are committed if the configuration does not say. On S3 each commit is two requests to pay for.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+const COMMIT_INTERVAL_S3: Duration = Duration::from_secs(5);
+
+fn commit_interval(progress: &RawProgress) -> Duration {
+    let default = match (progress.kind, &progress.checkpoint) {
+        (ProgressKind::Checkpoint, Location::S3 { .. }) => COMMIT_INTERVAL_S3,
+        _ => COMMIT_INTERVAL,
+    };
+    progress.commit_interval.unwrap_or(default)
 }
 
 fn check_topics(raw: &Raw, problems: &mut Problems) -> Topics {
@@ -150,7 +168,7 @@ fn check_bounds(raw: &Raw, problems: &mut Problems) {
     let durations = [
         ("output.delivery_timeout", raw.output.delivery_timeout),
         ("input.metadata_interval", raw.input.metadata_interval),
-        ("progress.commit_interval", raw.progress.commit_interval),
+        ("progress.commit_interval", commit_interval(&raw.progress)),
     ];
     for (key, duration) in durations {
         if duration.is_zero() {
@@ -201,6 +219,7 @@ mod tests {
         raw.dead_letter.topic = Some(String::new());
         raw.model.onnx_runtime = Some("x".into());
         raw.progress.instance_id = Some("x".into());
+        raw.progress.commit_interval = Some(Duration::from_secs(1));
         for line in toml::to_string(&raw)
             .unwrap()
             .lines()
@@ -234,6 +253,15 @@ mod tests {
             told,
             "progress.drain_timeout: must be shorter than progress.max_poll_interval"
         );
+    }
+
+    #[test]
+    fn commits_to_s3_are_rarer_unless_the_configuration_says_otherwise() {
+        let interval = |toml: &str| Config::try_from(toml::from_str::<Raw>(toml).unwrap()).unwrap().commit_interval;
+        assert_eq!(interval(""), Duration::from_secs(1));
+        let s3 = "[progress]\ncheckpoint = \"s3://bucket/prefix\"\n";
+        assert_eq!(interval(s3), Duration::from_secs(5));
+        assert_eq!(interval(&format!("{s3}commit_interval = \"2s\"")), Duration::from_secs(2));
     }
 
     #[test]

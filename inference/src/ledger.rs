@@ -2,12 +2,17 @@
 //!
 //! Pure. A record enters when it is read and leaves when its result is acknowledged and so is everything before it in
 //! its partition; that is the position that may be committed. A position never passes a record that is not
-//! acknowledged, and never goes back.
+//! acknowledged, and falls only where the partition is opened again. A result stays here until it is acknowledged, so
+//! it can be sent again. No call's cost grows with the number of partitions, except those that name all of them.
+
+mod lane;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kafka_io::Partition;
 use serde::{Deserialize, Serialize};
+
+use self::lane::{Lane, Slot, Stage};
 
 /// Which results leave in the order in which their records were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -24,34 +29,51 @@ pub enum Ordering {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub usize);
 
+/// What became of a record that arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// It is in hand.
+    Taken(Ticket),
+    /// Its offset is below the one that comes next: the consumer repeats itself, or the log began again.
+    Behind {
+        /// The offset that comes next.
+        expected: i64,
+    },
+    /// Its partition is not open.
+    NotAssigned,
+}
+
+/// How a result was sent that the broker then refused for its size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// In a batch with others, any of which may be the one that is too large. It will be sent again, by itself.
+    WithOthers,
+    /// By itself: it is too large.
+    Alone,
+    /// The record is no longer in hand.
+    Forgotten,
+}
+
 /// The records in hand; `T` is a result.
 #[derive(Debug)]
 pub struct Ledger<T> {
     ordering: Ordering,
     next: usize,
+    /// The partition of each record that is not acknowledged.
     homes: HashMap<Ticket, Partition>,
     lanes: BTreeMap<Partition, Lane<T>>,
+    /// Results that may leave now, in the order in which their records were read.
+    leaving: BTreeSet<Ticket>,
+    /// Results that leave one at a time, each when no other is under way.
+    alone: BTreeSet<Ticket>,
+    /// The one of them that is under way.
+    alone_under_way: Option<Ticket>,
+    /// How many results are sent and neither acknowledged nor refused.
+    under_way: usize,
+    /// Partitions whose position was not taken since it changed.
+    moved: BTreeSet<Partition>,
+    rows: usize,
     bytes: usize,
-}
-
-/// A partition.
-#[derive(Debug)]
-struct Lane<T> {
-    /// The next record to process, once it is known.
-    position: Option<i64>,
-    /// Results of records from here on must wait.
-    limit: i64,
-    slots: BTreeMap<Ticket, Slot>,
-    /// Those whose result was not taken yet.
-    unsent: BTreeSet<Ticket>,
-    ready: BTreeMap<Ticket, T>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    offset: i64,
-    bytes: usize,
-    acknowledged: bool,
 }
 
 impl<T> Ledger<T> {
@@ -62,21 +84,27 @@ impl<T> Ledger<T> {
             next: 0,
             homes: HashMap::new(),
             lanes: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            alone: BTreeSet::new(),
+            alone_under_way: None,
+            under_way: 0,
+            moved: BTreeSet::new(),
+            rows: 0,
             bytes: 0,
         }
     }
 
-    /// Begins with a partition. Its results may leave below `limit` ([`i64::MAX`]: all of them).
-    pub fn open(&mut self, partition: Partition, position: Option<i64>, limit: i64) {
+    /// Begins with a partition at a position, if that is known already. What was in hand of it is forgotten.
+    pub fn open(&mut self, partition: Partition, position: Option<i64>) {
         self.close(partition);
-        let lane = Lane {
-            position,
-            limit,
-            slots: BTreeMap::new(),
-            unsent: BTreeSet::new(),
-            ready: BTreeMap::new(),
-        };
-        self.lanes.insert(partition, lane);
+        self.lanes.insert(partition, Lane::at(position));
+    }
+
+    /// Marks the position of a partition as one to commit, though nothing was acknowledged: the partition begins here.
+    pub fn mark_moved(&mut self, partition: Partition) {
+        if self.lanes.get(&partition).is_some_and(|lane| lane.position.is_some()) {
+            self.moved.insert(partition);
+        }
     }
 
     /// Forgets a partition with all its records; what still comes for them is ignored.
@@ -84,9 +112,16 @@ impl<T> Ledger<T> {
         let Some(lane) = self.lanes.remove(&partition) else {
             return;
         };
+        self.moved.remove(&partition);
+        self.rows -= lane.slots.len();
         for (ticket, slot) in lane.slots {
             self.homes.remove(&ticket);
+            self.leaving.remove(&ticket);
+            self.alone.remove(&ticket);
             self.bytes -= slot.bytes;
+            if matches!(slot.stage, Stage::Sent(_)) {
+                self.returned(ticket);
+            }
         }
     }
 
@@ -95,137 +130,161 @@ impl<T> Ledger<T> {
         self.lanes.keys().copied()
     }
 
-    /// A record was read. `None` if its partition is not open, or the record was read before.
-    pub fn arrive(&mut self, partition: Partition, offset: i64, bytes: usize) -> Option<Ticket> {
-        let lane = self.lanes.get_mut(&partition)?;
-        let expected = lane
-            .slots
-            .values()
-            .next_back()
-            .map(|last| last.offset + 1)
-            .or(lane.position);
-        if expected.is_some_and(|expected| offset < expected) {
-            return None;
+    /// How many partitions are open.
+    pub fn partition_count(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Whether a partition is open.
+    pub fn is_open(&self, partition: Partition) -> bool {
+        self.lanes.contains_key(&partition)
+    }
+
+    /// The offset that comes next in each partition where that is known.
+    pub fn expected(&self) -> impl Iterator<Item = (Partition, i64)> {
+        self.lanes
+            .iter()
+            .filter_map(|(partition, lane)| Some((*partition, lane.expected()?)))
+    }
+
+    /// A record was read that keeps `bytes` in memory.
+    pub fn arrive(&mut self, partition: Partition, offset: i64, bytes: usize) -> Arrival {
+        let Some(lane) = self.lanes.get_mut(&partition) else {
+            return Arrival::NotAssigned;
+        };
+        if let Some(expected) = lane.expected().filter(|&expected| offset < expected) {
+            return Arrival::Behind { expected };
         }
-        if lane.slots.is_empty() {
+        if lane.slots.is_empty() && lane.position != Some(offset) {
             // What lies between is gone: compacted, expired, or a transaction's marker.
             lane.position = Some(offset);
+            self.moved.insert(partition);
         }
         let ticket = Ticket(self.next);
         self.next += 1;
-        lane.slots.insert(
-            ticket,
-            Slot {
-                offset,
-                bytes,
-                acknowledged: false,
-            },
-        );
+        lane.slots.insert(ticket, Slot::new(offset, bytes));
         lane.unsent.insert(ticket);
         self.homes.insert(ticket, partition);
+        self.rows += 1;
         self.bytes += bytes;
-        Some(ticket)
+        Arrival::Taken(ticket)
     }
 
-    /// There is nothing more to read in a partition for now. If nothing of it is in hand, nothing before its limit is
-    /// left, even if the limit is not reached: the last records are gone.
-    pub fn reached_end(&mut self, partition: Partition) {
-        if let Some(lane) = self.lanes.get_mut(&partition)
-            && lane.slots.is_empty()
-            && lane.limit != i64::MAX
-            && lane.position.is_some_and(|position| position < lane.limit)
+    /// The result of a record is there, and keeps `bytes` in memory. It is dropped if the record is no longer in hand.
+    pub fn ready(&mut self, ticket: Ticket, result: T, bytes: usize) {
+        let in_order = self.ordering == Ordering::Partition;
+        let Some((lane, slot)) = find(&self.homes, &mut self.lanes, ticket) else {
+            return;
+        };
+        slot.stage = Stage::Ready(result);
+        slot.bytes += bytes;
+        self.bytes += bytes;
+        if !in_order || lane.first() == Some(&ticket) {
+            self.leaving.insert(ticket);
+        }
+    }
+
+    /// The result that leaves next, if one may leave now.
+    pub fn next(&self) -> Option<(Ticket, &T)> {
+        let ticket = match self.alone.first() {
+            _ if self.alone_under_way.is_some() => return None,
+            Some(_) if self.under_way > 0 => return None,
+            Some(alone) => alone,
+            None => self.leaving.first()?,
+        };
+        let lane = self.lanes.get(self.homes.get(ticket)?)?;
+        match &lane.slots.get(ticket)?.stage {
+            Stage::Ready(result) => Some((*ticket, result)),
+            Stage::Waiting | Stage::Sent(_) | Stage::Acknowledged => None,
+        }
+    }
+
+    /// The result that [`Self::next`] gave was sent.
+    pub fn sent(&mut self, ticket: Ticket) {
+        let in_order = self.ordering == Ordering::Partition;
+        let Some((_, slot)) = find(&self.homes, &mut self.lanes, ticket) else {
+            return;
+        };
+        slot.sent();
+        self.under_way += 1;
+        if self.alone.remove(&ticket) {
+            self.alone_under_way = Some(ticket);
+        }
+        self.leaving.remove(&ticket);
+        let lane = self.homes.get(&ticket).and_then(|home| self.lanes.get_mut(home));
+        if let Some(lane) = lane
+            && lane.unsent.remove(&ticket)
+            && in_order
         {
-            lane.position = Some(lane.limit);
+            // Whose turn it is now may have been ready for long.
+            self.leaving.extend(lane.first_if_ready());
         }
     }
 
-    /// The result of a record is there. It is dropped if the record is no longer in hand.
-    pub fn ready(&mut self, ticket: Ticket, result: T) {
-        if let Some(lane) = self.homes.get(&ticket).and_then(|home| self.lanes.get_mut(home)) {
-            lane.ready.insert(ticket, result);
-        }
+    /// The broker refused a result for its size. It is sent again by itself, in case another in its batch was too
+    /// large; in that case it leaves behind results of later records.
+    pub fn refused(&mut self, ticket: Ticket) -> Sent {
+        let alone = self.alone_under_way == Some(ticket);
+        let Some((_, slot)) = find(&self.homes, &mut self.lanes, ticket) else {
+            return Sent::Forgotten;
+        };
+        slot.take_back();
+        self.returned(ticket);
+        self.alone.insert(ticket);
+        if alone { Sent::Alone } else { Sent::WithOthers }
     }
 
-    /// Takes a result that may leave now, to be sent.
-    pub fn take(&mut self) -> Option<(Ticket, T)> {
-        let ordering = self.ordering;
-        let mut found = None;
-        for lane in self.lanes.values_mut() {
-            let Some((&ticket, _)) = lane.ready.first_key_value() else {
-                continue;
-            };
-            let in_turn = ordering == Ordering::None || lane.unsent.first() == Some(&ticket);
-            let below = lane
-                .slots
-                .get(&ticket)
-                .is_some_and(|slot| slot.offset < lane.limit);
-            if in_turn && below {
-                lane.unsent.remove(&ticket);
-                found = lane.ready.pop_first();
-                break;
-            }
-        }
-        found
-    }
-
-    /// Puts back a result that was taken and could not be sent.
-    pub fn put_back(&mut self, ticket: Ticket, result: T) {
-        if let Some(lane) = self.homes.get(&ticket).and_then(|home| self.lanes.get_mut(home)) {
-            lane.unsent.insert(ticket);
-            lane.ready.insert(ticket, result);
+    /// Puts another result in the place of one that was refused. It, too, leaves by itself.
+    pub fn replace(&mut self, ticket: Ticket, result: T) {
+        if let Some((_, slot)) = find(&self.homes, &mut self.lanes, ticket) {
+            slot.stage = Stage::Ready(result);
+            self.alone.insert(ticket);
+            self.leaving.remove(&ticket);
         }
     }
 
     /// The result of a record is acknowledged. Says whether the record was in hand.
     pub fn acknowledge(&mut self, ticket: Ticket) -> bool {
-        let Some(lane) = self
-            .homes
-            .remove(&ticket)
-            .and_then(|home| self.lanes.get_mut(&home))
-        else {
+        let Some(partition) = self.homes.remove(&ticket) else {
             return false;
         };
-        if let Some(slot) = lane.slots.get_mut(&ticket) {
-            slot.acknowledged = true;
-        }
-        while let Some(first) = lane.slots.first_entry().filter(|first| first.get().acknowledged) {
-            let slot = first.remove();
-            self.bytes -= slot.bytes;
-            let next = lane
-                .slots
-                .values()
-                .next()
-                .map_or(slot.offset + 1, |next| next.offset);
-            lane.position = Some(next);
+        self.returned(ticket);
+        let Some(lane) = self.lanes.get_mut(&partition) else {
+            return false;
+        };
+        let before = lane.position;
+        let passed = lane.acknowledge(ticket);
+        self.rows -= passed.rows;
+        self.bytes -= passed.bytes;
+        debug_assert!(before <= lane.position, "a position never falls");
+        if before != lane.position {
+            self.moved.insert(partition);
         }
         true
     }
 
-    /// Lets the results of a partition leave below `limit`.
-    pub fn release(&mut self, partition: Partition, limit: i64) {
-        if let Some(lane) = self.lanes.get_mut(&partition) {
-            lane.limit = limit;
-        }
+    /// The positions that changed since they were taken last: everything before them is acknowledged.
+    pub fn take_moved(&mut self) -> Vec<(Partition, i64)> {
+        let moved = std::mem::take(&mut self.moved);
+        moved
+            .into_iter()
+            .filter_map(|partition| Some((partition, self.position(partition)?)))
+            .collect()
     }
 
-    /// The next record to process in each partition where it is known: everything before it is acknowledged.
-    pub fn positions(&self) -> impl Iterator<Item = (Partition, i64)> {
-        self.lanes
-            .iter()
-            .filter_map(|(partition, lane)| Some((*partition, lane.position?)))
+    /// Whether the position of a partition changed since it was taken last.
+    pub fn has_moved(&self, partition: Partition) -> bool {
+        self.moved.contains(&partition)
     }
 
-    /// Where each partition ends if at most so many records of each are taken from the position on.
-    pub fn ends(&self, rows: usize) -> impl Iterator<Item = (Partition, i64)> {
-        self.lanes.iter().filter_map(move |(partition, lane)| {
-            let last = lane.slots.values().take(rows).next_back();
-            Some((*partition, last.map(|slot| slot.offset + 1).or(lane.position)?))
-        })
+    /// Whether any position changed since it was taken last.
+    pub fn any_moved(&self) -> bool {
+        !self.moved.is_empty()
     }
 
-    /// How many partitions have records in hand.
-    pub fn busy_partitions(&self) -> usize {
-        self.lanes.values().filter(|lane| !lane.slots.is_empty()).count()
+    /// The next record to process in a partition, where it is known: everything before it is acknowledged.
+    pub fn position(&self, partition: Partition) -> Option<i64> {
+        self.lanes.get(&partition)?.position
     }
 
     /// Whether a partition has records in hand.
@@ -235,156 +294,37 @@ impl<T> Ledger<T> {
             .is_some_and(|lane| !lane.slots.is_empty())
     }
 
-    /// How many records are not acknowledged.
-    pub fn rows(&self) -> usize {
-        self.homes.len()
+    /// Whether the result of a record is still to be acknowledged.
+    pub fn has(&self, ticket: Ticket) -> bool {
+        self.homes.contains_key(&ticket)
     }
 
-    /// How many bytes the records in hand have.
+    /// How many records no position has passed yet.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many bytes the records and results in hand keep in memory.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// A result that was sent is no longer under way.
+    fn returned(&mut self, ticket: Ticket) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.alone_under_way.take_if(|alone| *alone == ticket);
+    }
+}
+
+/// The slot of a record in hand, and the results of its partition that were not sent.
+fn find<'l, T>(
+    homes: &HashMap<Ticket, Partition>,
+    lanes: &'l mut BTreeMap<Partition, Lane<T>>,
+    ticket: Ticket,
+) -> Option<(&'l BTreeSet<Ticket>, &'l mut Slot<T>)> {
+    let lane = lanes.get_mut(homes.get(&ticket)?)?;
+    Some((&lane.unsent, lane.slots.get_mut(&ticket)?))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const P: Partition = Partition(0);
-
-    fn ledger(ordering: Ordering, limit: i64) -> Ledger<&'static str> {
-        let mut ledger = Ledger::new(ordering);
-        ledger.open(P, Some(0), limit);
-        ledger
-    }
-
-    fn position<T>(ledger: &Ledger<T>) -> i64 {
-        ledger.positions().next().unwrap().1
-    }
-
-    #[test]
-    fn a_position_waits_for_the_record_before() {
-        let mut ledger = ledger(Ordering::None, i64::MAX);
-        let [a, b] = [0, 1].map(|offset| ledger.arrive(P, offset, 10).unwrap());
-        ledger.ready(b, "b");
-        assert_eq!(ledger.take(), Some((b, "b")));
-        ledger.acknowledge(b);
-        assert_eq!((position(&ledger), ledger.bytes()), (0, 20));
-        ledger.ready(a, "a");
-        ledger.take();
-        ledger.acknowledge(a);
-        assert_eq!((position(&ledger), ledger.bytes(), ledger.rows()), (2, 0, 0));
-    }
-
-    #[test]
-    fn in_order_a_result_waits_for_the_one_before() {
-        let mut ledger = ledger(Ordering::Partition, i64::MAX);
-        let [a, b] = [0, 1].map(|offset| ledger.arrive(P, offset, 1).unwrap());
-        ledger.ready(b, "b");
-        assert_eq!(ledger.take(), None);
-        ledger.ready(a, "a");
-        assert_eq!([ledger.take(), ledger.take()], [Some((a, "a")), Some((b, "b"))]);
-    }
-
-    #[test]
-    fn a_result_behind_the_limit_waits_for_its_release() {
-        let mut ledger = ledger(Ordering::None, 1);
-        let [a, b] = [0, 1].map(|offset| ledger.arrive(P, offset, 1).unwrap());
-        ledger.ready(b, "b");
-        assert_eq!(ledger.take(), None);
-        ledger.ready(a, "a");
-        assert_eq!((ledger.take(), ledger.take()), (Some((a, "a")), None));
-        ledger.release(P, 2);
-        assert_eq!(ledger.take(), Some((b, "b")));
-    }
-
-    #[test]
-    fn gaps_do_not_hold_up_a_position() {
-        let mut ledger = ledger(Ordering::None, 100);
-        let a = ledger.arrive(P, 90, 1).unwrap();
-        ledger.arrive(P, 105, 1).unwrap();
-        ledger.ready(a, "a");
-        ledger.take();
-        ledger.acknowledge(a);
-        assert_eq!(position(&ledger), 105, "there is nothing between 90 and 105");
-    }
-
-    #[test]
-    fn at_the_end_of_a_partition_its_limit_counts_as_reached() {
-        let mut ledger = ledger(Ordering::None, 7);
-        ledger.reached_end(P);
-        assert_eq!(position(&ledger), 7);
-        let mut unlimited = self::ledger(Ordering::None, i64::MAX);
-        unlimited.reached_end(P);
-        assert_eq!(position(&unlimited), 0);
-    }
-
-    #[test]
-    fn a_record_read_twice_counts_once() {
-        let mut ledger = ledger(Ordering::None, i64::MAX);
-        assert!(ledger.arrive(P, 5, 1).is_some());
-        assert_eq!(ledger.arrive(P, 5, 1), None);
-        assert_eq!(
-            ledger.arrive(Partition(9), 0, 1),
-            None,
-            "a partition that is not ours"
-        );
-    }
-
-    #[test]
-    fn what_comes_for_a_closed_partition_is_ignored() {
-        let mut ledger = ledger(Ordering::None, i64::MAX);
-        let a = ledger.arrive(P, 0, 1).unwrap();
-        ledger.close(P);
-        ledger.open(P, Some(0), i64::MAX);
-        ledger.ready(a, "a");
-        assert_eq!(
-            (
-                ledger.take(),
-                ledger.acknowledge(a),
-                ledger.rows(),
-                ledger.bytes()
-            ),
-            (None, false, 0, 0)
-        );
-    }
-
-    proptest! {
-        /// Whatever the order of answers and acknowledgements, every result leaves once, in order if asked, and the
-        /// position is always the first record that is not acknowledged.
-        #[test]
-        fn positions_follow_acknowledgements(
-            ordered in any::<bool>(),
-            answers in Just((0..30_usize).collect::<Vec<_>>()).prop_shuffle(),
-            delays in proptest::collection::vec(0..5_usize, 30),
-        ) {
-            let ordering = if ordered { Ordering::Partition } else { Ordering::None };
-            let mut ledger = Ledger::new(ordering);
-            ledger.open(P, Some(0), i64::MAX);
-            let tickets: Vec<_> = (0..30).map(|offset| ledger.arrive(P, offset, 1).unwrap()).collect();
-            let (mut sent, mut unacknowledged): (Vec<usize>, BTreeSet<usize>) = (Vec::new(), (0..30).collect());
-            let mut on_their_way: Vec<usize> = Vec::new();
-            for (answer, delay) in answers.iter().zip(delays.iter().copied()) {
-                ledger.ready(tickets[*answer], *answer);
-                while let Some((_, result)) = ledger.take() {
-                    sent.push(result);
-                    on_their_way.push(result);
-                }
-                for _ in 0..delay.min(on_their_way.len()) {
-                    let acknowledged = on_their_way.remove(delay % on_their_way.len());
-                    ledger.acknowledge(tickets[acknowledged]);
-                    unacknowledged.remove(&acknowledged);
-                }
-                let first = unacknowledged.first().copied().unwrap_or(30);
-                prop_assert_eq!(position(&ledger), i64::try_from(first).unwrap());
-            }
-            if ordered {
-                prop_assert!(sent.is_sorted());
-            }
-            sent.sort_unstable();
-            prop_assert_eq!(sent, (0..30).collect::<Vec<_>>());
-        }
-    }
-}
+mod tests;

@@ -1,14 +1,36 @@
 //! Owns every metric that the worker reports about itself.
 
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use kafka_io::{Partition, Topic};
 use prometheus::{
     CounterVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, exponential_buckets,
 };
 use sidecar::Registrar;
+use tokio::time::Instant;
 
-use crate::model::Spent;
+use crate::model::{Entity, Spent};
+use crate::progress::CommitFailure;
+use crate::sessions::now;
 use crate::spacy::Manifest;
+use crate::worker::Place;
+
+/// How often failed records of one class are logged.
+const FAILURE_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What a rebalance did with partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rebalance {
+    /// They are read here now.
+    Assigned,
+    /// They are being taken away, in good order.
+    Revoked,
+    /// They are others' already.
+    Lost,
+}
 
 /// The metrics of a worker.
 #[derive(Clone)]
@@ -44,17 +66,24 @@ pub struct Metrics {
     pub rebalances: IntCounterVec,
     /// Commits of progress, by outcome.
     pub commits: IntCounterVec,
-    /// Records of the batch that was planned and not committed when the worker started.
-    pub replayed: IntCounter,
     /// Records that were gone from the topic before they were read.
     pub expired: IntCounter,
     /// The batch of the checkpoint that was committed last.
     pub batch: IntGauge,
     /// When progress was committed last.
     pub last_success: IntGauge,
-    /// What trouble Kafka told.
+    /// Partitions whose log began again.
+    pub resets: IntCounter,
+    /// Errors that Kafka's client reported outside of any call.
     pub kafka_errors: IntCounter,
     model_info: IntGaugeVec,
+    failure_log: Arc<Mutex<HashMap<&'static str, FailureLog>>>,
+}
+
+/// When a class of failures was logged last, and how many were not since.
+struct FailureLog {
+    last: Instant,
+    suppressed: u64,
 }
 
 impl Metrics {
@@ -103,27 +132,30 @@ impl Metrics {
                 &["kind"],
             )?,
             commits: registrar.counters("commits_total", "Commits of progress", &["outcome"])?,
-            replayed: registrar.counter(
-                "replayed_records_total",
-                "Records of a batch that was begun before a restart",
-            )?,
             expired: registrar.counter(
                 "expired_records_total",
-                "Records that retention removed before they were read, found at the start",
+                "Records that retention removed before they were read",
             )?,
             batch: registrar.gauge("checkpoint_batch_id", "The batch committed last")?,
             last_success: registrar.gauge(
                 "last_success_timestamp_seconds",
                 "When progress was committed last",
             )?,
-            kafka_errors: registrar
-                .counter("kafka_errors_total", "Errors that Kafka told outside of any call")?,
+            resets: registrar.counter(
+                "partition_resets_total",
+                "Partitions whose log began again: the topic was deleted and created again, or truncated",
+            )?,
+            kafka_errors: registrar.counter(
+                "kafka_errors_total",
+                "Errors that the Kafka client reported outside of any call",
+            )?,
             model_info: registrar.gauges("model_info", "The model in use", &["name", "version", "sha256"])?,
+            failure_log: Arc::default(),
         })
     }
 
-    /// Tells what the model took for a slice, and where that went.
-    pub fn tell_model_time(&self, took: Duration, spent: Spent) {
+    /// A slice was computed.
+    pub fn model_took(&self, took: Duration, spent: Spent) {
         self.model.observe(took.as_secs_f64());
         let Spent {
             tokenize,
@@ -143,8 +175,88 @@ impl Metrics {
         }
     }
 
-    /// Tells which model is in use.
-    pub fn tell_model(&self, manifest: &Manifest) {
+    /// Entities were found.
+    pub fn found(&self, entities: &[Entity]) {
+        for entity in entities {
+            self.entities.with_label_values(&[&*entity.label]).inc();
+        }
+    }
+
+    /// A record failed. Of each class one is logged every so often.
+    pub fn failed(&self, class: &'static str, place: &Place<'_>) {
+        self.failures.with_label_values(&[class]).inc();
+        let mut logs = self.failure_log.lock().unwrap_or_else(PoisonError::into_inner);
+        let suppressed = match logs.get_mut(class) {
+            Some(log) if log.last.elapsed() < FAILURE_LOG_INTERVAL => {
+                log.suppressed += 1;
+                return;
+            }
+            Some(log) => log.suppressed,
+            None => 0,
+        };
+        let last = Instant::now();
+        logs.insert(class, FailureLog { last, suppressed: 0 });
+        tracing::warn!(class, record = %place, suppressed, "a record failed");
+    }
+
+    /// Partitions were assigned or taken away.
+    pub fn rebalanced(&self, what: Rebalance, partitions: &[Partition]) {
+        let kind = match what {
+            Rebalance::Assigned => "assigned",
+            Rebalance::Revoked => "revoked",
+            Rebalance::Lost => "lost",
+        };
+        self.rebalances.with_label_values(&[kind]).inc();
+        let partitions: Vec<i32> = partitions.iter().map(|partition| partition.0).collect();
+        match what {
+            Rebalance::Lost => {
+                tracing::warn!(?partitions, "partitions were lost; others process their records again");
+            }
+            _ => tracing::info!(?partitions, kind, "rebalanced"),
+        }
+    }
+
+    /// A commit is through.
+    pub fn committed(&self, outcome: &Result<Option<i64>, CommitFailure>) {
+        let name = if outcome.is_ok() { "success" } else { "failure" };
+        self.commits.with_label_values(&[name]).inc();
+        if let Ok(batch) = outcome {
+            self.last_success.set(now().as_secs().cast_signed());
+            if let Some(batch) = batch {
+                self.batch.set(*batch);
+            }
+        }
+    }
+
+    /// Retention removed records before they were read.
+    pub fn expired(&self, topic: &Topic, partition: Partition, offsets: Range<i64>) {
+        let lost = u64::try_from(offsets.end - offsets.start).unwrap_or_default();
+        self.expired.inc_by(lost);
+        tracing::warn!(%topic, %partition, from = offsets.start, to = offsets.end, lost, "records expired before they were read");
+    }
+
+    /// Logs what was done.
+    pub fn log_summary(&self) {
+        let failures = prometheus::core::Collector::collect(&self.failures);
+        let failures: Vec<String> = failures
+            .iter()
+            .flat_map(prometheus::proto::MetricFamily::get_metric)
+            .map(|metric| {
+                let class = metric.get_label().first().map_or("", |label| label.value());
+                format!("{class}={}", metric.get_counter().get_value())
+            })
+            .collect();
+        tracing::info!(
+            records = self.records.get(),
+            results = self.results.get(),
+            dead_letters = self.dead_letters.get(),
+            failures = failures.join(" "),
+            "summary"
+        );
+    }
+
+    /// The model in use.
+    pub fn set_model(&self, manifest: &Manifest) {
         let labels = [manifest.name.as_str(), &manifest.version, &manifest.source.sha256];
         self.model_info.with_label_values(&labels).set(1);
     }

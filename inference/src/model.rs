@@ -64,6 +64,9 @@ pub enum TextError {
     /// The engine failed on this text.
     #[error("the model failed: {0}")]
     Failed(String),
+    /// The engine panicked on this text.
+    #[error("the model panicked on this text")]
+    Panicked,
 }
 
 impl TextError {
@@ -72,6 +75,7 @@ impl TextError {
         match self {
             Self::TooLong { .. } => "text_too_long",
             Self::Failed(_) => "model_failed",
+            Self::Panicked => "model_panicked",
         }
     }
 }

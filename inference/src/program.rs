@@ -53,8 +53,8 @@ impl Program for Inference {
         if config.raw.progress.kind == ProgressKind::Checkpoint {
             peers.push(peer(
                 "progress.checkpoint",
-                start::checkpoint(&config).await.map(|(_, resume)| {
-                    format!("{} partitions have progress", resume.processed.iter().count())
+                start::positions::checkpoint(&config).await.map(|checkpoint| {
+                    format!("{} partitions have progress", checkpoint.positions().iter().count())
                 }),
             ));
         }
@@ -90,13 +90,14 @@ async fn topics(config: &Config) -> Vec<Peer> {
     for (key, topic) in named {
         let Some(topic) = topic else { continue };
         let found = match &cluster {
-            Ok(cluster) => start::partitions(cluster, topic).await,
+            Ok(cluster) => cluster.partitions(topic).await.map_err(anyhow::Error::from),
             Err(error) => Err(error.clone().into()),
         };
-        peers.push(peer(
-            key,
-            found.map(|partitions| format!("{topic} has {} partitions", partitions.len())),
-        ));
+        let found = found.and_then(|partitions| match partitions.len() {
+            0 => Err(anyhow::anyhow!(start::does_not_exist(topic))),
+            count => Ok(format!("{topic} has {count} partitions")),
+        });
+        peers.push(peer(key, found));
     }
     peers
 }

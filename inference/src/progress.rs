@@ -1,331 +1,196 @@
-//! Owns where progress is kept, and when: the position of the ledger, in a checkpoint or in a consumer group.
+//! Owns when progress is committed: the positions of the ledger that changed, every so often.
 //!
-//! One write is under way at a time, beside the loop. What is written was acknowledged before the write began; a write
-//! that fails is tried again and holds up nothing but progress itself.
+//! Pure: it says what is to be committed, and is informed of the outcome. One commit is under way at a time. What is
+//! committed was acknowledged before the commit began; a commit that fails is tried again, with the positions of that
+//! time, and holds up nothing but progress itself. [`backend`] is where positions are committed to.
 
-use std::future::Future;
-use std::pin::Pin;
+mod backend;
+
 use std::time::Duration;
 
-use anyhow::Context;
-use checkpoint::{CheckpointError, CheckpointWriter, Folder, TopicOffsets};
-use kafka_io::{Partition, Topic};
-use sidecar::Condition;
+use kafka_io::Partition;
 use tokio::time::Instant;
 
-use crate::consume::Source;
+pub use self::backend::{Backend, CommitFailure};
+pub(crate) use self::backend::{Committing, write};
 use crate::ledger::Ledger;
-use crate::metrics::Metrics;
-use crate::sessions::now;
 
-/// How long to wait after a write that failed, at first and at the most.
+/// How long to wait after a commit that failed, at first and at the most.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
-/// Where progress is kept.
-pub enum Progress {
-    /// In a checkpoint: a batch is planned before its results leave, and committed when all are acknowledged.
-    Checkpoint(Box<Batches>),
-    /// In a consumer group: positions are committed every so often.
-    Group(Positions),
-}
-
-/// The batches of a checkpoint.
-pub struct Batches {
-    /// Absent while a write is under way.
-    writer: Option<CheckpointWriter<Folder>>,
-    topic: Topic,
-    max_rows: usize,
-    batch: Batch,
-}
-
-/// How far the current batch is.
+/// Positions to commit: the next record to process of partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Batch {
-    /// There is none.
-    None,
-    /// It is to be planned, with these ends.
-    Planned(TopicOffsets),
-    /// Its results leave.
-    Open(TopicOffsets),
-    /// All its results are acknowledged.
-    Done(TopicOffsets),
+pub struct Commit {
+    /// The positions.
+    pub positions: Vec<(Partition, i64)>,
+    /// Whether some may be lower than before: the topic began again.
+    pub may_fall: bool,
 }
 
-/// The positions of a consumer group.
-pub struct Positions {
-    interval: Duration,
-    committed: Vec<(Partition, i64)>,
-    due: Instant,
-}
-
-/// A write that is under way.
-type Write = Pin<Box<dyn Future<Output = Written> + Send>>;
-
-enum Written {
-    Batch(CheckpointWriter<Folder>, Result<(), CheckpointError>),
-    Positions(Vec<(Partition, i64)>, anyhow::Result<()>),
-}
-
-/// Keeps progress: what is to be written, the write under way, and when to try again.
+/// Keeps progress.
+#[derive(Debug)]
 pub struct Keeper {
-    progress: Progress,
-    write: Option<Write>,
-    retry: Option<(Instant, Duration)>,
-    condition: Condition,
-    metrics: Metrics,
+    interval: Duration,
+    due: Instant,
+    under_way: Option<Commit>,
+    retry: Option<Retry>,
+    may_fall: bool,
 }
 
-impl Progress {
-    /// Progress in a checkpoint. `planned` is the end of a batch that was begun before.
-    pub fn checkpoint(
-        writer: CheckpointWriter<Folder>,
-        topic: Topic,
-        max_rows: usize,
-        planned: Option<TopicOffsets>,
-    ) -> Self {
-        let batch = planned.map_or(Batch::None, Batch::Planned);
-        Self::Checkpoint(Box::new(Batches {
-            writer: Some(writer),
-            topic,
-            max_rows,
-            batch,
-        }))
-    }
-
-    /// Progress in a consumer group.
-    pub fn group(interval: Duration) -> Self {
-        Self::Group(Positions {
-            interval,
-            committed: Vec::new(),
-            due: Instant::now() + interval,
-        })
-    }
-
-    /// The limit of a partition that begins now: in a checkpoint results wait for their batch.
-    pub fn first_limit(&self) -> i64 {
-        match self {
-            Self::Checkpoint(_) => i64::MIN,
-            Self::Group(_) => i64::MAX,
-        }
-    }
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    at: Instant,
+    wait: Duration,
 }
 
 impl Keeper {
-    /// Keeps `progress`, and tells by `condition` whether it can be written.
-    pub fn new(progress: Progress, condition: Condition, metrics: Metrics) -> Self {
-        condition.met();
+    /// Commits every `interval`, if anything moved.
+    pub fn new(interval: Duration, now: Instant) -> Self {
         Self {
-            progress,
-            write: None,
+            interval,
+            due: now + interval,
+            under_way: None,
             retry: None,
-            condition,
-            metrics,
+            may_fall: false,
         }
     }
 
-    /// See [`Progress::first_limit`].
-    pub fn first_limit(&self) -> i64 {
-        self.progress.first_limit()
-    }
-
-    /// Whether everything that the ledger has acknowledged is written.
-    pub fn is_idle<T>(&self, ledger: &Ledger<T>) -> bool {
-        let written = match &self.progress {
-            Progress::Checkpoint(batches) => batches.batch == Batch::None,
-            Progress::Group(positions) => positions.news(ledger).is_empty(),
+    /// The commit that is to begin now, if any. `hurry` does not wait for the interval.
+    pub fn begin<T>(&mut self, ledger: &mut Ledger<T>, now: Instant, hurry: bool) -> Option<Commit> {
+        let waits = match self.retry {
+            Some(retry) => retry.at > now,
+            None => self.due > now && !hurry,
         };
-        written && self.write.is_none()
+        if self.under_way.is_some() || waits || !ledger.any_moved() {
+            return None;
+        }
+        self.due = now + self.interval;
+        let commit = Commit {
+            positions: ledger.take_moved(),
+            may_fall: std::mem::take(&mut self.may_fall),
+        };
+        self.under_way = Some(commit.clone());
+        Some(commit)
     }
 
-    /// Looks at the ledger and begins the next write, if there is one to begin. `hurry` does not wait for the
-    /// interval of a group's commits.
-    pub fn advance<T>(&mut self, ledger: &mut Ledger<T>, source: &impl Source, hurry: bool) {
-        if self.write.is_some() || self.retry.is_some_and(|(at, _)| at > Instant::now()) {
+    /// The commit under way has succeeded, or failed.
+    pub fn finish<T>(&mut self, succeeded: bool, ledger: &mut Ledger<T>, now: Instant) {
+        let Some(commit) = self.under_way.take() else {
+            return;
+        };
+        if succeeded {
+            self.retry = None;
             return;
         }
-        self.write = match &mut self.progress {
-            Progress::Checkpoint(batches) => batches.next_write(ledger),
-            Progress::Group(positions) => positions.next_write(ledger, source, hurry),
-        };
+        self.may_fall |= commit.may_fall;
+        for (partition, _) in commit.positions {
+            ledger.mark_moved(partition);
+        }
+        let wait = self
+            .retry
+            .map_or(FIRST_RETRY, |last| (last.wait * 2).min(LAST_RETRY));
+        self.retry = Some(Retry { at: now + wait, wait });
     }
 
-    /// When [`Self::advance`] should be called though nothing has happened.
-    pub fn deadline(&self) -> Option<Instant> {
-        match (&self.retry, &self.progress) {
-            _ if self.write.is_some() => None,
-            (Some((at, _)), _) => Some(*at),
-            (None, Progress::Group(positions)) => Some(positions.due),
-            (None, Progress::Checkpoint(_)) => None,
+    /// The next commit does not wait for the time to try again: it is the last chance.
+    pub fn try_now(&mut self, now: Instant) {
+        if let Some(retry) = &mut self.retry {
+            retry.at = retry.at.min(now);
         }
     }
 
-    /// Waits for the write that is under way, for ever if there is none.
-    ///
-    /// # Errors
-    /// Where trying again cannot help. Any other failure is told, and tried again.
-    pub async fn written(&mut self) -> anyhow::Result<()> {
-        let Some(write) = &mut self.write else {
-            return std::future::pending().await;
-        };
-        let written = write.await;
-        self.write = None;
-        let failure = match (written, &mut self.progress) {
-            (Written::Batch(writer, result), Progress::Checkpoint(batches)) => {
-                if let Err(contested @ CheckpointError::Contested { .. }) = result {
-                    return Err(contested.into());
-                }
-                let failure = result.context("the checkpoint cannot be written").err();
-                if let Some(committed) = batches.written(writer, failure.is_none()) {
-                    self.metrics.batch.set(committed);
-                }
-                failure
-            }
-            (Written::Positions(sent, result), Progress::Group(positions)) => {
-                let failure = result.context("the group's positions cannot be committed").err();
-                positions.written(sent, failure.is_none());
-                failure
-            }
-            _ => None,
-        };
-        self.tell(failure);
-        Ok(())
+    /// The topic began again: the next commit may hold a lower position.
+    pub fn allow_fall(&mut self) {
+        self.may_fall = true;
     }
 
-    /// Waits until the write under way, and then one with the ledger's positions, are through.
-    ///
-    /// # Errors
-    /// See [`Self::written`].
-    pub async fn flush<T>(&mut self, ledger: &mut Ledger<T>, source: &impl Source) -> anyhow::Result<()> {
-        if self.write.is_some() {
-            self.written().await?;
-        }
-        self.retry = None;
-        self.advance(ledger, source, true);
-        if self.write.is_some() {
-            self.written().await?;
-        }
-        Ok(())
+    /// When [`Self::begin`] should be called though nothing has happened.
+    pub fn deadline<T>(&self, ledger: &Ledger<T>) -> Option<Instant> {
+        let waits = self.under_way.is_none() && ledger.any_moved();
+        waits.then(|| self.retry.map_or(self.due, |retry| retry.at))
     }
 
-    fn tell(&mut self, failure: Option<anyhow::Error>) {
-        let outcome = if failure.is_none() { "success" } else { "failure" };
-        self.metrics.commits.with_label_values(&[outcome]).inc();
-        match failure {
-            None => {
-                self.retry = None;
-                self.metrics.last_success.set(now().as_secs().cast_signed());
-                self.condition.met();
-            }
-            Some(error) => {
-                let wait = self
-                    .retry
-                    .map_or(FIRST_RETRY, |(_, last)| (last * 2).min(LAST_RETRY));
-                self.retry = Some((Instant::now() + wait, wait));
-                self.condition.unmet(format!("{error:#}"));
-            }
-        }
+    /// Whether the commit under way holds a position of the partition.
+    pub fn holds(&self, partition: Partition) -> bool {
+        self.under_way
+            .as_ref()
+            .is_some_and(|commit| commit.positions.iter().any(|(its, _)| *its == partition))
+    }
+
+    /// Whether a commit is under way.
+    pub fn is_busy(&self) -> bool {
+        self.under_way.is_some()
     }
 }
 
-impl Batches {
-    fn next_write<T>(&mut self, ledger: &mut Ledger<T>) -> Option<Write> {
-        if self.batch == Batch::None {
-            self.batch = self.next_batch(ledger).map_or(Batch::None, Batch::Planned);
-        }
-        if let Batch::Open(ends) = &self.batch {
-            release(ledger, ends);
-            if !is_reached(ledger, ends) {
-                return None;
-            }
-            self.batch = Batch::Done(ends.clone());
-        }
-        let mut writer = self.writer.take_if(|_| self.batch != Batch::None)?;
-        match &self.batch {
-            Batch::Planned(ends) => {
-                let (ends, made) = (ends.clone(), i64::try_from(now().as_millis()).unwrap_or(i64::MAX));
-                Some(Box::pin(async move {
-                    let planned = writer.plan(&ends, made).await;
-                    Written::Batch(writer, planned)
-                }))
-            }
-            _ => Some(Box::pin(async move {
-                let committed = writer.commit().await;
-                Written::Batch(writer, committed.map(|_batch| ()))
-            })),
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Ordering;
+
+    const P: Partition = Partition(0);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A keeper, and a ledger in which one record was taken at this offset.
+    fn keeper(offset: i64) -> (Keeper, Ledger<()>, Instant) {
+        let now = Instant::now();
+        let mut ledger = Ledger::new(Ordering::None);
+        ledger.open(P, None);
+        ledger.arrive(P, offset, 1);
+        (Keeper::new(SECOND, now), ledger, now)
     }
 
-    /// A write is through; gives the number of the batch if it was its commit.
-    fn written(&mut self, writer: CheckpointWriter<Folder>, succeeded: bool) -> Option<i64> {
-        let writer = self.writer.insert(writer);
-        if !succeeded {
-            return None;
-        }
-        match std::mem::replace(&mut self.batch, Batch::None) {
-            Batch::Planned(ends) => {
-                self.batch = Batch::Open(ends);
-                None
-            }
-            Batch::Done(_) => Some(writer.batch().0 - 1),
-            Batch::None | Batch::Open(_) => None,
-        }
+    #[test]
+    fn what_moved_is_committed_once_an_interval() {
+        let (mut keeper, mut ledger, now) = keeper(7);
+        assert_eq!(keeper.begin(&mut ledger, now, false), None);
+        assert_eq!(keeper.deadline(&ledger), Some(now + SECOND));
+        let commit = keeper.begin(&mut ledger, now + SECOND, false).unwrap();
+        assert_eq!(commit.positions, [(P, 7)]);
+        assert!(keeper.holds(P) && keeper.is_busy());
+        keeper.finish(true, &mut ledger, now + SECOND);
+        assert_eq!(keeper.begin(&mut ledger, now + 2 * SECOND, true), None);
+        assert_eq!(keeper.deadline(&ledger), None, "nothing moved");
     }
 
-    /// Everything that is in hand, up to the bound; `None` if nothing is.
-    fn next_batch<T>(&self, ledger: &Ledger<T>) -> Option<TopicOffsets> {
-        let busy = ledger.busy_partitions();
-        if busy == 0 {
-            return None;
+    #[test]
+    fn a_commit_that_failed_is_tried_again_later_and_later() {
+        let (mut keeper, mut ledger, mut now) = keeper(7);
+        keeper.begin(&mut ledger, now, true).unwrap();
+        keeper.finish(false, &mut ledger, now);
+        assert_eq!(keeper.begin(&mut ledger, now, true), None);
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let at = keeper.deadline(&ledger).unwrap();
+            waits.push((at - now).as_millis());
+            now = at;
+            assert_eq!(keeper.begin(&mut ledger, now, false).unwrap().positions, [(P, 7)]);
+            keeper.finish(false, &mut ledger, now);
         }
-        let mut ends = TopicOffsets::default();
-        for (partition, end) in ledger.ends((self.max_rows / busy).max(1)) {
-            ends.set(self.topic.as_str(), partition.0, end);
-        }
-        Some(ends)
-    }
-}
-
-impl Positions {
-    fn news<T>(&self, ledger: &Ledger<T>) -> Vec<(Partition, i64)> {
-        ledger
-            .positions()
-            .filter(|position| !self.committed.contains(position))
-            .collect()
+        assert_eq!(waits, [200, 400, 800, 1600, 3200, 6400, 10000, 10000]);
+        keeper.try_now(now);
+        assert!(keeper.begin(&mut ledger, now, true).is_some());
     }
 
-    fn next_write<T>(&mut self, ledger: &Ledger<T>, source: &impl Source, hurry: bool) -> Option<Write> {
-        if !hurry && self.due > Instant::now() {
-            return None;
-        }
-        self.due = Instant::now() + self.interval;
-        let news = self.news(ledger);
-        if news.is_empty() {
-            return None;
-        }
-        let commit = source.commit(&news);
-        Some(Box::pin(async move { Written::Positions(news, commit.await) }))
+    #[test]
+    fn a_partition_that_was_closed_is_not_committed_again() {
+        let (mut keeper, mut ledger, now) = keeper(7);
+        keeper.begin(&mut ledger, now, true).unwrap();
+        ledger.close(P);
+        keeper.finish(false, &mut ledger, now);
+        assert!(!ledger.any_moved());
     }
 
-    fn written(&mut self, sent: Vec<(Partition, i64)>, succeeded: bool) {
-        if succeeded {
-            self.committed
-                .retain(|(partition, _)| sent.iter().all(|(its, _)| its != partition));
-            self.committed.extend(sent);
-        }
+    #[test]
+    fn a_position_that_may_fall_may_also_after_a_failure() {
+        let (mut keeper, mut ledger, now) = keeper(7);
+        keeper.allow_fall();
+        assert!(keeper.begin(&mut ledger, now, true).unwrap().may_fall);
+        keeper.finish(false, &mut ledger, now);
+        assert!(keeper.begin(&mut ledger, now + SECOND, true).unwrap().may_fall);
+        keeper.finish(true, &mut ledger, now);
+        ledger.mark_moved(P);
+        assert!(!keeper.begin(&mut ledger, now + SECOND, true).unwrap().may_fall);
     }
-}
-
-/// Lets results leave up to the end of a batch.
-fn release<T>(ledger: &mut Ledger<T>, ends: &TopicOffsets) {
-    for (_, partition, end) in ends.iter() {
-        ledger.release(Partition(partition), end);
-    }
-}
-
-/// Whether everything up to the end of a batch is acknowledged.
-fn is_reached<T>(ledger: &Ledger<T>, ends: &TopicOffsets) -> bool {
-    let positions: std::collections::BTreeMap<_, _> = ledger.positions().collect();
-    let reached = |partition: i32, end| positions.get(&Partition(partition)).is_some_and(|&at| at >= end);
-    ends.iter().all(|(_, partition, end)| reached(partition, end))
 }

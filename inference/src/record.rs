@@ -125,8 +125,8 @@ pub fn answer(
     message.field("ts_start", &processed.start);
     message.field("ts_end", &processed.end);
     message.field("process_time", &processed.milliseconds);
-    for (name, value) in fields.pass_through.iter().zip(passed) {
-        message.field(name, value);
+    for (index, name) in fields.pass_through.iter().enumerate() {
+        message.field(name, &passed.get(index));
     }
     message.field("error_message", &outcome.err());
     message.finish()

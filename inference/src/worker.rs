@@ -1,61 +1,64 @@
 //! Owns the loop that joins the ends: records in, results out, progress kept.
 //!
-//! It waits for whatever happens next and never for one thing alone; everything that decides is elsewhere. Invariant:
-//! a record that was taken in hand gets exactly one result per run, and leaves the ledger only by its acknowledgement
-//! or because its partition was taken away.
+//! [`run`] waits for whatever happens next and never for one thing alone; [`Worker::on`] says what follows from it, and
+//! everything that decides is elsewhere. Neither waits, so a simulation can take every step in any order. Invariant: a
+//! record that was taken in hand gets exactly one result per run, and leaves the ledger only by its acknowledgement or
+//! because its partition was taken away.
 
+mod inputs;
+mod lookout;
 mod origin;
 mod partitions;
+mod reset;
+mod results;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use kafka_io::{Delivery, DeliveryError, Event, Outgoing, Partition, Record, Revocation, SendError};
+use anyhow::bail;
+use kafka_io::{Delivery, Event, Outgoing, Partition, Record, Revocation};
 use sidecar::{Condition, Heartbeat};
-use tokio::sync::mpsc::Receiver;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::inputs::{Happening, Inputs};
+use self::lookout::Lookout;
 use self::origin::Origin;
+pub use self::origin::Place;
+pub(crate) use self::reset::began_again;
 use crate::batch::{Queue, Waiting};
-use crate::config::{RawEngine, Topics};
+use crate::config::{OnReset, RawEngine, Shard, Topics};
 use crate::consume::Source;
-use crate::ledger::{Ledger, Ticket};
+use crate::ledger::{Arrival, Ledger, Ticket};
 use crate::metrics::{Metrics, count};
 use crate::produce::Sink;
-use crate::progress::Keeper;
-use crate::record::{Fields, Processed, Request};
-use crate::sessions::{Answered, Sessions};
+use crate::progress::{Backend, Commit, CommitFailure, Keeper};
+use crate::record::{Fields, Request};
+use crate::sessions::Compute;
 
 /// How often the loop turns though nothing happens: it shows that it is alive.
 const TURN: Duration = Duration::from_secs(1);
-/// What the error of a result that the broker refuses for its size says.
-const TOO_LARGE: &str = "the result is too large for the broker or topic";
+/// With [`Settings::once`]: after so long without a record, an answer or an acknowledgement the worker gives up.
+const ONCE_STALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What a worker is made of.
-pub struct Parts<C, P> {
+pub struct Parts<C, P, S> {
     /// Where records come from.
     pub source: C,
-    /// What happens there.
-    pub events: Receiver<Event>,
     /// Where results go.
     pub sink: P,
-    /// What became of them.
-    pub deliveries: Receiver<Delivery>,
     /// Who computes.
-    pub sessions: Sessions,
-    /// What they answer.
-    pub answers: Receiver<Answered>,
-    /// What is in hand.
+    pub sessions: S,
+    /// What is in hand; the partitions that are read from the start are open.
     pub ledger: Ledger<Outgoing>,
-    /// Where progress is kept.
+    /// When progress is committed.
     pub keeper: Keeper,
-    /// Partitions that appeared while the worker ran.
-    pub new_partitions: Receiver<Vec<Partition>>,
+    /// The identity of the input topic, where it is known.
+    pub topic_id: Option<String>,
 }
 
-/// What a worker is told.
+/// How a worker works.
+#[derive(Clone)]
 pub struct Settings {
     /// The topics.
     pub topics: Topics,
@@ -63,317 +66,287 @@ pub struct Settings {
     pub fields: Fields,
     /// The bounds.
     pub engine: RawEngine,
+    /// The partitions that are read without being assigned by a group; `None` for a member of a group.
+    pub shard: Option<Shard>,
+    /// What to do if the topic begins again.
+    pub on_reset: OnReset,
+    /// How often the topic is looked at.
+    pub metadata_interval: Duration,
     /// End when every partition was read to its end.
     pub once: bool,
 }
 
-/// What a worker tells.
-pub struct Told {
+/// What a worker reports to.
+pub struct Telemetry {
     /// Its metrics.
     pub metrics: Metrics,
     /// Its pulse.
     pub heartbeat: Heartbeat,
     /// Whether Kafka answers.
     pub kafka: Condition,
+    /// Whether the topics are there, and the ones that were read.
+    pub topics: Condition,
+    /// Whether progress can be committed.
+    pub progress: Condition,
+}
+
+/// What is to begin now, beside the loop.
+#[derive(Debug, Default)]
+pub struct Orders {
+    /// Positions to commit.
+    pub commit: Option<Commit>,
+    /// The topic is to be inspected, with these partitions.
+    pub inspect: Option<Vec<Partition>>,
 }
 
 /// The worker.
-pub struct Worker<C, P> {
-    parts: Parts<C, P>,
+pub struct Worker<C, P, S> {
+    parts: Parts<C, P, S>,
     settings: Settings,
-    told: Told,
+    telemetry: Telemetry,
+    lookout: Lookout,
     queue: Queue,
-    /// A slice that the sessions had no room for.
-    offered: Option<Vec<Waiting>>,
     origins: HashMap<Ticket, Origin>,
     paused: bool,
     stopping: bool,
+    /// Whether partitions were assigned, be it none.
+    assigned: bool,
     /// Partitions that were read to their end, for [`Settings::once`].
-    ended: Vec<Partition>,
+    ended: HashSet<Partition>,
+    /// When something moved last, for [`Settings::once`].
+    moved: Instant,
     /// Partitions that are about to be taken away, and what holds that up.
     revoking: Option<(Vec<Partition>, Revocation)>,
+    /// Partitions whose log began again, and where they are read from when nothing of them is in hand any more.
+    resets: BTreeMap<Partition, i64>,
 }
 
-impl<C: Source, P: Sink> Worker<C, P> {
+/// Works until `stop` is cancelled, or with [`Settings::once`] until everything is read. Whatever is in hand then is
+/// finished and committed.
+///
+/// # Errors
+/// If a result cannot be delivered, the topic began again, or a part of the worker ends by itself.
+pub async fn run<C: Source, P: Sink, S: Compute>(
+    mut worker: Worker<C, P, S>,
+    mut inputs: Inputs,
+    mut backend: Backend,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        worker.telemetry.heartbeat.beat();
+        let now = Instant::now();
+        let orders = worker.advance(now)?;
+        if worker.is_finished() {
+            return worker.close(inputs).await;
+        }
+        inputs.begin(&orders, &mut backend, &worker.parts.source);
+        let turn = worker.deadline().map_or(now + TURN, |at| at.min(now + TURN));
+        let happening = inputs.next(turn, &mut backend, &stop).await?;
+        worker.on(happening, Instant::now())?;
+    }
+}
+
+impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     /// A worker that has done nothing yet.
-    pub fn new(parts: Parts<C, P>, settings: Settings, told: Told) -> Self {
+    pub fn new(parts: Parts<C, P, S>, settings: Settings, telemetry: Telemetry, now: Instant) -> Self {
         let queue = Queue::new(settings.engine.slice_rows, settings.engine.slice_bytes);
+        let mut lookout = Lookout::new(settings.metadata_interval, parts.topic_id.clone(), now);
+        lookout.knows(parts.ledger.partitions());
+        telemetry.metrics.partitions.set(count(parts.ledger.partition_count()));
         Self {
+            assigned: settings.shard.is_some(),
             parts,
             settings,
-            told,
+            telemetry,
+            lookout,
             queue,
-            offered: None,
             origins: HashMap::new(),
             paused: false,
             stopping: false,
-            ended: Vec::new(),
+            ended: HashSet::new(),
+            moved: now,
             revoking: None,
+            resets: BTreeMap::new(),
         }
     }
 
-    /// Works until `stop` is cancelled, or with [`Settings::once`] until everything is read. Whatever is in hand then
-    /// is finished and committed.
+    /// Does what follows from something that happened.
     ///
     /// # Errors
-    /// Where a result cannot be delivered, or a part of the worker ends by itself.
-    pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
-        loop {
-            self.told.heartbeat.beat();
-            if self.parts.sessions.has_ended() {
-                bail!(
-                    "a session of the model ended by itself; what it had in hand is processed again after a restart"
-                );
+    /// If the worker must end. What is not committed then is processed again after a restart.
+    pub fn on(&mut self, happening: Happening, now: Instant) -> anyhow::Result<()> {
+        if !matches!(happening, Happening::Turn | Happening::Inspected(_)) {
+            self.moved = now;
+        }
+        match happening {
+            Happening::Event(event) => self.on_event(event, now),
+            Happening::Answered(answered) => {
+                self.on_answered(answered);
+                Ok(())
             }
-            self.advance()?;
-            if self.is_finished() {
-                return self.close().await;
+            Happening::Delivery(delivery) => self.on_delivery(&delivery),
+            Happening::Committed(outcome) => self.on_committed(outcome, now),
+            Happening::Inspected(answer) => self.on_inspected(answer, now),
+            Happening::Stop => {
+                tracing::info!(rows = self.parts.ledger.rows(), "finishing what is in hand");
+                self.stopping = true;
+                Ok(())
             }
-            let next_turn = self
-                .parts
-                .keeper
-                .deadline()
-                .map_or_else(|| Instant::now() + TURN, |at| at.min(Instant::now() + TURN));
-            tokio::select! {
-                event = self.parts.events.recv() => {
-                    let event = event.context("the Kafka consumer ended by itself")?;
-                    self.on_event(event)?;
-                }
-                answered = self.parts.answers.recv() => {
-                    self.on_answered(answered.context("the model's sessions ended by themselves")?);
-                }
-                delivery = self.parts.deliveries.recv() => {
-                    self.on_delivery(&delivery.context("the Kafka producer ended by itself")?)?;
-                }
-                written = self.parts.keeper.written() => written?,
-                Some(partitions) = self.parts.new_partitions.recv() => self.on_new_partitions(&partitions)?,
-                () = stop.cancelled(), if !self.stopping => {
-                    tracing::info!(rows = self.parts.ledger.rows(), "finishing what is in hand");
-                    self.stopping = true;
-                }
-                () = sleep_until(next_turn) => {}
-            }
+            Happening::Turn => Ok(()),
         }
     }
 
-    /// Moves on everything that can move without waiting.
-    fn advance(&mut self) -> anyhow::Result<()> {
+    /// Moves on everything that can move without waiting, and says what is to begin.
+    ///
+    /// # Errors
+    /// If the worker must end.
+    pub fn advance(&mut self, now: Instant) -> anyhow::Result<Orders> {
+        if self.parts.sessions.has_ended() {
+            bail!("a session of the model ended by itself; what it had in hand is processed again after a restart");
+        }
+        if self.settings.once && now - self.moved > ONCE_STALL_TIMEOUT {
+            bail!("nothing was read, computed or acknowledged for {ONCE_STALL_TIMEOUT:?}; /readyz and the log say why");
+        }
         self.offer_slices();
-        // Progress first: it may let results of the next batch leave.
-        let hurry = self.stopping || self.revoking.is_some();
-        self.parts
-            .keeper
-            .advance(&mut self.parts.ledger, &self.parts.source, hurry);
         self.send_results()?;
-        self.let_go();
+        self.apply_resets()?;
+        self.release();
         self.pause_or_resume()?;
-        let Self {
-            parts: Parts { ledger, .. },
-            told: Told { metrics, .. },
-            ..
-        } = self;
+        let Parts { ledger, keeper, .. } = &mut self.parts;
+        let metrics = &self.telemetry.metrics;
         metrics.in_flight_rows.set(count(ledger.rows()));
         metrics.in_flight_bytes.set(count(ledger.bytes()));
-        Ok(())
+        let last = ledger.rows() == 0 && (self.stopping || self.settings.once);
+        if last {
+            keeper.try_now(now);
+        }
+        Ok(Orders {
+            commit: keeper.begin(ledger, now, last || self.revoking.is_some()),
+            inspect: self.lookout.ask(ledger, now),
+        })
     }
 
-    fn is_finished(&self) -> bool {
-        let nothing_in_hand = self.parts.ledger.rows() == 0 && self.parts.keeper.is_idle(&self.parts.ledger);
-        let mut partitions = self.parts.ledger.partitions().peekable();
-        let all_read = self.settings.once
-            && partitions.peek().is_some()
-            && partitions.all(|partition| self.ended.contains(&partition));
-        nothing_in_hand && (self.stopping || all_read)
+    /// When to call [`Self::advance`] though nothing has happened.
+    pub fn deadline(&self) -> Option<Instant> {
+        let commit = self.parts.keeper.deadline(&self.parts.ledger);
+        commit.into_iter().chain(self.lookout.deadline()).min()
     }
 
-    async fn close(self) -> anyhow::Result<()> {
-        self.parts.sessions.close();
-        // Nobody takes events any more, so nothing holds up the consumer's end.
-        drop(self.parts.events);
+    /// Whether all is done that was to be done.
+    pub fn is_finished(&self) -> bool {
+        let Parts { ledger, keeper, .. } = &self.parts;
+        let nothing_in_hand = ledger.rows() == 0 && !ledger.any_moved() && !keeper.is_busy();
+        nothing_in_hand && (self.stopping || (self.settings.once && self.is_all_read()))
+    }
+
+    fn is_all_read(&self) -> bool {
+        self.assigned && self.resets.is_empty() && self.ended.len() >= self.parts.ledger.partition_count()
+    }
+
+    /// Ends the ends.
+    async fn close(self, inputs: Inputs) -> anyhow::Result<()> {
+        let complete = !self.settings.once || self.is_all_read();
+        // Nobody takes events or answers any more, so nothing holds up whoever reports them.
+        drop(inputs);
+        self.parts.sessions.close().await;
         self.parts.source.close().await;
+        self.telemetry.metrics.log_summary();
         tracing::info!("everything in hand was acknowledged and committed");
+        if !complete {
+            bail!("stopped before every partition was read to its end");
+        }
         Ok(())
     }
 
-    fn on_event(&mut self, event: Event) -> anyhow::Result<()> {
+    fn on_event(&mut self, event: Event, now: Instant) -> anyhow::Result<()> {
         match event {
-            Event::Record(record) => self.on_record(record),
+            Event::Record(record) => self.on_record(record, now),
             Event::EndOfPartition(partition) => {
-                self.parts.ledger.reached_end(partition);
-                if !self.ended.contains(&partition) {
-                    self.ended.push(partition);
+                if !self.resets.contains_key(&partition) {
+                    self.ended.insert(partition);
                 }
             }
             Event::Assigned(partitions) => self.on_assigned(&partitions)?,
-            Event::Revoking(partitions, revocation) => {
-                tracing::info!(?partitions, "partitions are being taken away");
-                self.told.metrics.rebalances.with_label_values(&["revoked"]).inc();
-                self.revoking = Some((partitions, revocation));
-            }
-            Event::Lost(partitions) => {
-                tracing::warn!(
-                    ?partitions,
-                    "partitions were lost; others process their records again"
-                );
-                self.told.metrics.rebalances.with_label_values(&["lost"]).inc();
-                self.forget(&partitions);
-            }
-            Event::Connected => self.told.kafka.met(),
-            Event::Disconnected(why) => self.told.kafka.unmet(why),
+            Event::Revoking(partitions, revocation) => self.on_revoking(partitions, revocation),
+            Event::Lost(partitions) => self.on_lost(&partitions),
+            Event::OutOfRange => self.lookout.out_of_range(now),
+            Event::Connected => self.telemetry.kafka.met(),
+            Event::Disconnected(why) => self.telemetry.kafka.unmet(why),
             Event::Trouble(what) => {
-                self.told.metrics.kafka_errors.inc();
-                tracing::warn!(what, "kafka told of trouble");
+                self.telemetry.metrics.kafka_errors.inc();
+                tracing::warn!(what, "Kafka reported an error");
             }
-            Event::Failed(why) => bail!("reading cannot go on: {why}"),
+            Event::Failed(why) => bail!("{} cannot be read any more: {why}", self.settings.topics.input),
         }
         Ok(())
     }
 
-    fn on_record(&mut self, mut record: Record) {
-        if self.stopping {
+    fn on_record(&mut self, mut record: Record, now: Instant) {
+        if self.stopping || self.resets.contains_key(&record.partition) {
             return;
         }
-        let Some(ticket) = self
-            .parts
-            .ledger
-            .arrive(record.partition, record.offset, record.bytes())
-        else {
-            return;
+        let (partition, offset) = (record.partition, record.offset);
+        let ticket = match self.parts.ledger.arrive(partition, offset, record.bytes()) {
+            Arrival::Taken(ticket) => ticket,
+            Arrival::NotAssigned => return,
+            Arrival::Behind { .. } => return self.lookout.hurry(now),
         };
-        self.told.metrics.records.inc();
+        self.telemetry.metrics.records.inc();
         let request = Request::read(record.value.as_deref(), &self.settings.fields);
         let value = record.value.take();
         let origin = Origin::new(record, request.passed);
+        self.origins.insert(ticket, origin);
         match request.text {
             Ok(text) => self.queue.push(Waiting { ticket, text }),
-            Err(unreadable) => {
-                self.told
-                    .metrics
-                    .failures
-                    .with_label_values(&[unreadable.class()])
-                    .inc();
-                let result = if let Some(topic) = &self.settings.topics.dead_letter {
-                    self.told.metrics.dead_letters.inc();
-                    origin.dead_letter(topic, &self.settings.topics.input, value, unreadable)
-                } else {
-                    let now = Processed::instant();
-                    self.result(&origin, now, Err(&unreadable.to_string()))
-                };
-                self.parts.ledger.ready(ticket, result);
-            }
+            Err(unreadable) => self.on_unreadable(ticket, unreadable, value),
         }
-        self.origins.insert(ticket, origin);
-    }
-
-    fn result(
-        &self,
-        origin: &Origin,
-        processed: Processed,
-        outcome: Result<&[crate::model::Entity], &str>,
-    ) -> Outgoing {
-        origin.result(
-            &self.settings.topics.output,
-            &self.settings.fields,
-            processed,
-            outcome,
-        )
     }
 
     fn offer_slices(&mut self) {
-        while let Some(slice) = self.offered.take().or_else(|| self.queue.next_slice()) {
+        while let Some(slice) = self.queue.next_slice() {
             let rows = slice.len();
             if let Err(refused) = self.parts.sessions.offer(slice) {
-                self.offered = Some(refused);
-                return;
+                return self.queue.put_back(refused);
             }
             let rows = u32::try_from(rows).map_or(f64::INFINITY, f64::from);
-            self.told.metrics.slice_rows.observe(rows);
+            self.telemetry.metrics.slice_rows.observe(rows);
         }
-    }
-
-    fn on_answered(&mut self, answered: Answered) {
-        self.told.metrics.tell_model_time(answered.took, answered.spent);
-        for (ticket, outcome) in answered.answers {
-            let Some(origin) = self.origins.get(&ticket) else {
-                continue;
-            };
-            let told = outcome.as_ref().err().map(ToString::to_string);
-            let result = match (&outcome, &told) {
-                (Ok(entities), _) => {
-                    for entity in entities {
-                        self.told
-                            .metrics
-                            .entities
-                            .with_label_values(&[&*entity.label])
-                            .inc();
-                    }
-                    self.result(origin, answered.processed, Ok(entities))
-                }
-                (Err(error), told) => {
-                    self.told
-                        .metrics
-                        .failures
-                        .with_label_values(&[error.class()])
-                        .inc();
-                    self.result(
-                        origin,
-                        answered.processed,
-                        Err(told.as_deref().unwrap_or_default()),
-                    )
-                }
-            };
-            self.parts.ledger.ready(ticket, result);
-        }
-    }
-
-    fn send_results(&mut self) -> anyhow::Result<()> {
-        while let Some((ticket, result)) = self.parts.ledger.take() {
-            match self.parts.sink.send(ticket.0, &result) {
-                Ok(()) => {}
-                Err(SendError::QueueFull) => {
-                    self.parts.ledger.put_back(ticket, result);
-                    break;
-                }
-                Err(SendError::Refused(error)) => self.on_undelivered(ticket, &error)?,
-            }
-        }
-        Ok(())
     }
 
     fn on_delivery(&mut self, delivery: &Delivery) -> anyhow::Result<()> {
         let ticket = Ticket(delivery.tag);
         if let Err(error) = &delivery.result {
-            self.on_undelivered(ticket, error)
-        } else {
-            self.told.metrics.results.inc();
-            self.parts.ledger.acknowledge(ticket);
-            if let Some(origin) = self.origins.remove(&ticket) {
-                origin.observe(&self.told.metrics);
-            }
-            Ok(())
+            return self.on_undelivered(ticket, error);
         }
+        if self.parts.ledger.acknowledge(ticket)
+            && let Some(origin) = self.origins.remove(&ticket)
+        {
+            origin.acknowledged(&self.telemetry.metrics);
+        }
+        Ok(())
     }
 
-    /// A result that is too large gets an error in its place; with any other failure the worker ends, and what was
-    /// not acknowledged is processed again.
-    fn on_undelivered(&mut self, ticket: Ticket, error: &DeliveryError) -> anyhow::Result<()> {
-        let Some(origin) = self.origins.get_mut(&ticket) else {
-            return Ok(());
-        };
-        if *error == DeliveryError::TooLarge && !std::mem::replace(&mut origin.replaced, true) {
-            self.told
-                .metrics
-                .failures
-                .with_label_values(&["result_too_large"])
-                .inc();
-            let origin = &self.origins[&ticket];
-            let result = self.result(origin, Processed::instant(), Err(TOO_LARGE));
-            self.parts.ledger.put_back(ticket, result);
-            return self.send_results();
+    fn on_committed(
+        &mut self,
+        outcome: Result<Option<i64>, CommitFailure>,
+        now: Instant,
+    ) -> anyhow::Result<()> {
+        let Parts { ledger, keeper, .. } = &mut self.parts;
+        keeper.finish(outcome.is_ok(), ledger, now);
+        self.telemetry.metrics.committed(&outcome);
+        match outcome {
+            Ok(_) => self.telemetry.progress.met(),
+            Err(CommitFailure::Contested(error)) => return Err(error),
+            Err(CommitFailure::Transient(error)) => {
+                self.telemetry.progress.unmet(format!("{error:#}"));
+                let last = self.stopping || (self.settings.once && self.is_all_read());
+                if last && self.parts.ledger.rows() == 0 {
+                    return Err(error.context(
+                        "everything in hand was acknowledged but not committed, and is processed again after a restart",
+                    ));
+                }
+            }
         }
-        bail!(
-            "a result for {} cannot be delivered: {error}",
-            self.settings.topics.output
-        )
+        Ok(())
     }
 }

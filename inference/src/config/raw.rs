@@ -51,7 +51,9 @@ pub struct RawInput {
     pub start: StartWithout,
     /// Which part of the partitions, `INDEX/COUNT`: partition P belongs to the part P mod COUNT.
     pub shard: String,
-    /// How often the topic is looked at for new partitions.
+    /// What to do if the topic begins again: it was deleted and created, or truncated.
+    pub on_reset: OnReset,
+    /// How often the topic is inspected: for new partitions, and for whether it is the same.
     #[serde(with = "humantime_serde")]
     pub metadata_interval: Duration,
 }
@@ -62,6 +64,7 @@ impl Default for RawInput {
             topic: "ner-input".to_owned(),
             start: StartWithout::Earliest,
             shard: "0/1".to_owned(),
+            on_reset: OnReset::Stop,
             metadata_interval: Duration::from_secs(30),
         }
     }
@@ -165,8 +168,6 @@ pub struct RawProgress {
     pub kind: ProgressKind,
     /// Where the checkpoint is: a folder, or `s3://BUCKET/PREFIX`.
     pub checkpoint: Location,
-    /// The most records of a batch, and so the most that are processed again after a kill.
-    pub max_batch_rows: NonZeroUsize,
     /// The consumer group.
     pub group: String,
     /// Static membership: the same name after a restart keeps the partitions.
@@ -174,9 +175,9 @@ pub struct RawProgress {
     pub instance_id: Option<String>,
     /// Who assigns partitions.
     pub protocol: GroupProtocol,
-    /// How often positions are committed.
-    #[serde(with = "humantime_serde")]
-    pub commit_interval: Duration,
+    /// How often positions are committed; if absent, 1 s, and 5 s on S3, where each commit is paid for.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub commit_interval: Option<Duration>,
     /// After so long without a heartbeat the worker is out of the group (classic protocol).
     #[serde(with = "humantime_serde")]
     pub session_timeout: Duration,
@@ -193,16 +194,28 @@ impl Default for RawProgress {
         Self {
             kind: ProgressKind::Checkpoint,
             checkpoint: Location::Local("checkpoint".into()),
-            max_batch_rows: positive(1000),
             group: "inference".to_owned(),
             instance_id: None,
             protocol: GroupProtocol::Classic,
-            commit_interval: Duration::from_secs(1),
+            commit_interval: None,
             session_timeout: Duration::from_secs(45),
             max_poll_interval: Duration::from_mins(5),
             drain_timeout: Duration::from_secs(30),
         }
     }
+}
+
+/// What to do if the topic begins again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnReset {
+    /// End, so that a person decides.
+    #[default]
+    Stop,
+    /// Read what the new topic has, from its first record on.
+    Earliest,
+    /// Read what comes next.
+    Latest,
 }
 
 /// Where progress is kept.

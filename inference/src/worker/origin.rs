@@ -1,13 +1,21 @@
 //! Owns what is kept of a record until its result is acknowledged: what goes into the result, and when it came.
 
+use std::fmt;
+
 use kafka_io::{Header, Outgoing, Partition, Record, Topic};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use crate::config::Topics;
 use crate::metrics::Metrics;
 use crate::model::Entity;
 use crate::record::{Fields, Processed, Unreadable, answer};
 use crate::sessions::now;
+
+/// What the error of a result that the broker refuses for its size says.
+const TOO_LARGE: &str = "the result is too large for the broker or topic";
+/// The longest key that such an error keeps.
+const MAX_KEPT_KEY_BYTES: usize = 1024;
 
 /// Where a result comes from.
 pub(super) struct Origin {
@@ -15,8 +23,35 @@ pub(super) struct Origin {
     record: Record,
     passed: Vec<Option<Box<RawValue>>>,
     arrived: Instant,
-    /// Whether an error stands in for its result already.
-    pub(super) replaced: bool,
+    answer: Kind,
+}
+
+/// What goes out for a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Result,
+    DeadLetter,
+    /// An error in place of what was too large.
+    Replacement,
+}
+
+/// Where a record stands, for a message.
+#[derive(Debug)]
+pub struct Place<'o> {
+    topic: &'o Topic,
+    partition: Partition,
+    offset: i64,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            topic,
+            partition,
+            offset,
+        } = self;
+        write!(formatter, "{topic}, partition {partition}, offset {offset}")
+    }
 }
 
 impl Origin {
@@ -25,7 +60,28 @@ impl Origin {
             record,
             passed,
             arrived: Instant::now(),
-            replaced: false,
+            answer: Kind::Result,
+        }
+    }
+
+    pub(super) fn place<'o>(&self, topic: &'o Topic) -> Place<'o> {
+        Place {
+            topic,
+            partition: self.record.partition,
+            offset: self.record.offset,
+        }
+    }
+
+    /// Whether an error stands in place of what was too large already.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.answer == Kind::Replacement
+    }
+
+    /// The topic that its result, or the dead letter, goes to.
+    pub(super) fn destination<'t>(&self, topics: &'t Topics) -> &'t Topic {
+        match (self.answer, &topics.dead_letter) {
+            (Kind::DeadLetter, Some(topic)) => topic,
+            _ => &topics.output,
         }
     }
 
@@ -51,12 +107,13 @@ impl Origin {
 
     /// The record as it was, with headers that say where it stood and why it is here.
     pub(super) fn dead_letter(
-        &self,
+        &mut self,
         topic: &Topic,
         input: &Topic,
         value: Option<Vec<u8>>,
         why: Unreadable,
     ) -> Outgoing {
+        self.answer = Kind::DeadLetter;
         let timestamp = self.record.timestamp_ms.map(|timestamp| timestamp.to_string());
         let added = [
             ("topic", Some(input.as_str().to_owned())),
@@ -79,8 +136,26 @@ impl Origin {
         }
     }
 
+    /// The smallest result that says what happened: without headers, without what is passed through, and without a key
+    /// that is large itself.
+    pub(super) fn too_large(&mut self, topic: &Topic, input: &Topic, fields: &Fields) -> Outgoing {
+        self.answer = Kind::Replacement;
+        let error = format!("{}: {TOO_LARGE}", self.place(input));
+        let key = self.record.key.clone();
+        Outgoing {
+            topic: topic.clone(),
+            key: key.filter(|key| key.len() <= MAX_KEPT_KEY_BYTES),
+            value: Some(answer(fields, &[], Processed::instant(), Err(&error))),
+            headers: Vec::new(),
+        }
+    }
+
     /// Its result is acknowledged.
-    pub(super) fn observe(&self, metrics: &Metrics) {
+    pub(super) fn acknowledged(&self, metrics: &Metrics) {
+        metrics.results.inc();
+        if self.answer == Kind::DeadLetter {
+            metrics.dead_letters.inc();
+        }
         metrics.duration.observe(self.arrived.elapsed().as_secs_f64());
         if let Some(timestamp) = self
             .record

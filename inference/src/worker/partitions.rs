@@ -1,81 +1,82 @@
 //! Owns what the loop does as partitions come and go, and when reading them pauses.
 
-use kafka_io::{Partition, Start, StartWithout};
+use std::collections::HashSet;
+
+use kafka_io::{Partition, Revocation};
 
 use super::Worker;
 use crate::config::RawEngine;
 use crate::consume::Source;
-use crate::metrics::count;
+use crate::metrics::{Rebalance, count};
 use crate::produce::Sink;
+use crate::sessions::Compute;
 
-impl<C: Source, P: Sink> Worker<C, P> {
+impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     pub(super) fn on_assigned(&mut self, partitions: &[Partition]) -> anyhow::Result<()> {
-        tracing::info!(?partitions, "partitions were given");
-        self.told
-            .metrics
-            .rebalances
-            .with_label_values(&["assigned"])
-            .inc();
+        self.telemetry.metrics.rebalanced(Rebalance::Assigned, partitions);
+        self.assigned = true;
         for partition in partitions {
-            self.parts
-                .ledger
-                .open(*partition, None, self.parts.keeper.first_limit());
+            self.resets.remove(partition);
+            self.ended.remove(partition);
+            self.parts.ledger.open(*partition, None);
         }
-        self.tell_partitions();
+        self.lookout.knows(partitions.iter().copied());
+        self.report_partitions();
         self.pause_if_others_are(partitions)
     }
 
-    pub(super) fn on_new_partitions(&mut self, partitions: &[Partition]) -> anyhow::Result<()> {
-        tracing::info!(?partitions, "the topic has new partitions");
-        for partition in partitions {
-            self.parts
-                .ledger
-                .open(*partition, None, self.parts.keeper.first_limit());
-        }
-        self.tell_partitions();
-        let start = Start::Without(StartWithout::Earliest);
-        let added: Vec<_> = partitions.iter().map(|partition| (*partition, start)).collect();
-        self.parts.source.add(&added)?;
-        self.pause_if_others_are(partitions)
+    pub(super) fn on_revoking(&mut self, partitions: Vec<Partition>, revocation: Revocation) {
+        self.telemetry.metrics.rebalanced(Rebalance::Revoked, &partitions);
+        self.revoking = Some((partitions, revocation));
+    }
+
+    /// Partitions belong to others now, who process again what was not committed.
+    pub(super) fn on_lost(&mut self, partitions: &[Partition]) {
+        self.telemetry.metrics.rebalanced(Rebalance::Lost, partitions);
+        self.forget(partitions);
+        // If the drain took too long, the revocation has ended already.
+        self.revoking.take_if(|(revoking, _)| revoking.iter().all(|its| partitions.contains(its)));
     }
 
     /// A partition that comes while reading is paused begins paused: one state holds for all.
-    fn pause_if_others_are(&self, partitions: &[Partition]) -> anyhow::Result<()> {
+    pub(super) fn pause_if_others_are(&self, partitions: &[Partition]) -> anyhow::Result<()> {
         if self.paused {
             self.parts.source.pause(partitions, true)?;
         }
         Ok(())
     }
 
-    fn tell_partitions(&self) {
-        let partitions = self.parts.ledger.partitions().count();
-        self.told.metrics.partitions.set(count(partitions));
+    pub(super) fn report_partitions(&self) {
+        let partitions = self.parts.ledger.partition_count();
+        self.telemetry.metrics.partitions.set(count(partitions));
     }
 
-    /// Lets partitions go that are being taken away, once nothing of them is in hand and their positions are written.
-    pub(super) fn let_go(&mut self) {
-        let Some((partitions, revocation)) = self.revoking.take() else {
-            return;
+    /// Releases partitions that are being taken away, once nothing of them is in hand and their positions are committed.
+    pub(super) fn release(&mut self) {
+        let Self { parts, revoking, .. } = self;
+        let is_held = |partition: &Partition| {
+            parts.ledger.is_busy(*partition)
+                || parts.ledger.has_moved(*partition)
+                || parts.keeper.holds(*partition)
         };
-        let busy = partitions
-            .iter()
-            .any(|partition| self.parts.ledger.is_busy(*partition));
-        if busy || !self.parts.keeper.is_idle(&self.parts.ledger) {
-            self.revoking = Some((partitions, revocation));
-            return;
+        let released = revoking.take_if(|(partitions, _)| !partitions.iter().any(is_held));
+        if let Some((partitions, revocation)) = released {
+            self.forget(&partitions);
+            drop(revocation);
         }
-        self.forget(&partitions);
-        drop(revocation);
     }
 
-    pub(super) fn forget(&mut self, partitions: &[Partition]) {
-        for partition in partitions {
+    fn forget(&mut self, partitions: &[Partition]) {
+        let forgotten: HashSet<_> = partitions.iter().copied().collect();
+        for partition in &forgotten {
             self.parts.ledger.close(*partition);
+            self.ended.remove(partition);
+            self.resets.remove(partition);
         }
-        self.origins
-            .retain(|_, origin| !partitions.contains(&origin.partition()));
-        self.ended.retain(|partition| !partitions.contains(partition));
-        self.tell_partitions();
+        self.origins.retain(|_, origin| !forgotten.contains(&origin.partition()));
+        let ledger = &self.parts.ledger;
+        self.queue.retain(|ticket| ledger.has(ticket));
+        self.report_partitions();
     }
 
     pub(super) fn pause_or_resume(&mut self) -> anyhow::Result<()> {
@@ -92,7 +93,7 @@ impl<C: Source, P: Sink> Worker<C, P> {
             let partitions: Vec<_> = self.parts.ledger.partitions().collect();
             self.parts.source.pause(&partitions, pause)?;
             self.paused = pause;
-            self.told.metrics.paused.set(i64::from(pause));
+            self.telemetry.metrics.paused.set(i64::from(pause));
         }
         Ok(())
     }

@@ -1,0 +1,127 @@
+//! Owns what becomes of a record: its result, the error in its place, and what is done if that cannot leave.
+
+use anyhow::bail;
+use kafka_io::{DeliveryError, Outgoing, SendError};
+
+use super::Worker;
+use super::origin::Origin;
+use crate::consume::Source;
+use crate::ledger::{Sent, Ticket};
+use crate::model::Entity;
+use crate::produce::Sink;
+use crate::record::{Processed, Unreadable};
+use crate::sessions::{Answer, Answered, Compute};
+
+impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
+    /// A message without a text: a result with the error, or a dead letter.
+    pub(super) fn on_unreadable(&mut self, ticket: Ticket, why: Unreadable, value: Option<Vec<u8>>) {
+        let topics = &self.settings.topics;
+        let Some(origin) = self.origins.get_mut(&ticket) else {
+            return;
+        };
+        self.telemetry.metrics.failed(why.class(), &origin.place(&topics.input));
+        let result = match &topics.dead_letter {
+            Some(topic) => origin.dead_letter(topic, &topics.input, value, why),
+            None => origin.result(
+                &topics.output,
+                &self.settings.fields,
+                Processed::instant(),
+                Err(&why.to_string()),
+            ),
+        };
+        self.ready(ticket, result);
+    }
+
+    pub(super) fn on_answered(&mut self, answered: Answered) {
+        self.telemetry.metrics.model_took(answered.took, answered.spent);
+        for answer in answered.answers {
+            self.on_answer(answer);
+        }
+    }
+
+    fn on_answer(&mut self, answer: Answer) {
+        let Some(origin) = self.origins.get(&answer.ticket) else {
+            return;
+        };
+        let topics = &self.settings.topics;
+        let (outcome, error);
+        match &answer.outcome {
+            Ok(entities) => {
+                self.telemetry.metrics.found(entities);
+                outcome = Ok(entities.as_slice());
+            }
+            Err(failure) => {
+                self.telemetry.metrics.failed(failure.class(), &origin.place(&topics.input));
+                error = failure.to_string();
+                outcome = Err(error.as_str());
+            }
+        }
+        let result = self.result(origin, answer.processed, outcome);
+        self.ready(answer.ticket, result);
+    }
+
+    fn result(&self, origin: &Origin, processed: Processed, outcome: Result<&[Entity], &str>) -> Outgoing {
+        origin.result(&self.settings.topics.output, &self.settings.fields, processed, outcome)
+    }
+
+    fn ready(&mut self, ticket: Ticket, result: Outgoing) {
+        let bytes = result.bytes();
+        self.parts.ledger.ready(ticket, result, bytes);
+    }
+
+    pub(super) fn send_results(&mut self) -> anyhow::Result<()> {
+        while let Some((ticket, result)) = self.parts.ledger.next() {
+            match self.parts.sink.send(ticket.0, result) {
+                Ok(()) => self.parts.ledger.sent(ticket),
+                Err(SendError::QueueFull) => break,
+                Err(SendError::Refused(DeliveryError::TooLarge)) => self.replace(ticket)?,
+                Err(SendError::Refused(error)) => return self.undeliverable(ticket, &error),
+            }
+        }
+        Ok(())
+    }
+
+    /// A result that is too large is replaced; with any other failure the worker ends, and what was not acknowledged
+    /// is processed again.
+    pub(super) fn on_undelivered(&mut self, ticket: Ticket, error: &DeliveryError) -> anyhow::Result<()> {
+        if *error != DeliveryError::TooLarge {
+            return self.undeliverable(ticket, error);
+        }
+        match self.parts.ledger.refused(ticket) {
+            Sent::Alone => self.replace(ticket),
+            Sent::WithOthers | Sent::Forgotten => Ok(()),
+        }
+    }
+
+    /// Puts the smallest error there is in the place of a result that is too large.
+    fn replace(&mut self, ticket: Ticket) -> anyhow::Result<()> {
+        let topics = &self.settings.topics;
+        let Some(origin) = self.origins.get_mut(&ticket) else {
+            return Ok(());
+        };
+        let place = origin.place(&topics.input);
+        if origin.is_replaced() {
+            bail!(
+                "even an error in place of the result for {place} is too large for {}: raise the topic's \
+                 max.message.bytes",
+                topics.output
+            );
+        }
+        self.telemetry.metrics.failed("result_too_large", &place);
+        let result = origin.too_large(&topics.output, &topics.input, &self.settings.fields);
+        self.parts.ledger.replace(ticket, result);
+        Ok(())
+    }
+
+    fn undeliverable(&self, ticket: Ticket, error: &DeliveryError) -> anyhow::Result<()> {
+        let Some(origin) = self.origins.get(&ticket) else {
+            return Ok(());
+        };
+        let topics = &self.settings.topics;
+        bail!(
+            "the result for {} cannot be delivered to {}: {error}",
+            origin.place(&topics.input),
+            origin.destination(topics)
+        )
+    }
+}
