@@ -38,8 +38,6 @@ use crate::sessions::Compute;
 
 /// How often the loop turns though nothing happens: it shows that it is alive.
 const TURN: Duration = Duration::from_secs(1);
-/// With [`Settings::once`]: after so long without a record, an answer or an acknowledgement the worker gives up.
-const ONCE_STALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What a worker is made of.
 pub struct Parts<C, P, S> {
@@ -72,8 +70,9 @@ pub struct Settings {
     pub on_reset: OnReset,
     /// How often the topic is looked at.
     pub metadata_interval: Duration,
-    /// End when every partition was read to its end.
-    pub once: bool,
+    /// End when every partition was read to its end, and give up after so long without a record, an answer or an
+    /// acknowledgement.
+    pub once: Option<Duration>,
 }
 
 /// What a worker reports to.
@@ -204,8 +203,10 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         if self.parts.sessions.has_ended() {
             bail!("a session of the model ended by itself; what it had in hand is processed again after a restart");
         }
-        if self.settings.once && now - self.moved > ONCE_STALL_TIMEOUT {
-            bail!("nothing was read, computed or acknowledged for {ONCE_STALL_TIMEOUT:?}; /readyz and the log say why");
+        if let Some(patience) = self.settings.once
+            && now - self.moved > patience
+        {
+            bail!("nothing was read, computed or acknowledged for {patience:?}; the log says why");
         }
         self.offer_slices();
         self.send_results()?;
@@ -216,7 +217,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         let metrics = &self.telemetry.metrics;
         metrics.in_flight_rows.set(count(ledger.rows()));
         metrics.in_flight_bytes.set(count(ledger.bytes()));
-        let last = ledger.rows() == 0 && (self.stopping || self.settings.once);
+        let last = ledger.rows() == 0 && (self.stopping || self.settings.once.is_some());
         if last {
             keeper.try_now(now);
         }
@@ -236,7 +237,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     pub fn is_finished(&self) -> bool {
         let Parts { ledger, keeper, .. } = &self.parts;
         let nothing_in_hand = ledger.rows() == 0 && !ledger.any_moved() && !keeper.is_busy();
-        nothing_in_hand && (self.stopping || (self.settings.once && self.is_all_read()))
+        nothing_in_hand && (self.stopping || (self.settings.once.is_some() && self.is_all_read()))
     }
 
     fn is_all_read(&self) -> bool {
@@ -245,7 +246,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
 
     /// Ends the ends.
     async fn close(self, inputs: Inputs) -> anyhow::Result<()> {
-        let complete = !self.settings.once || self.is_all_read();
+        let complete = self.settings.once.is_none() || self.is_all_read();
         // Nobody takes events or answers any more, so nothing holds up whoever reports them.
         drop(inputs);
         self.parts.sessions.close().await;
@@ -339,7 +340,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             Err(CommitFailure::Contested(error)) => return Err(error),
             Err(CommitFailure::Transient(error)) => {
                 self.telemetry.progress.unmet(format!("{error:#}"));
-                let last = self.stopping || (self.settings.once && self.is_all_read());
+                let last = self.stopping || (self.settings.once.is_some() && self.is_all_read());
                 if last && self.parts.ledger.rows() == 0 {
                     return Err(error.context(
                         "everything in hand was acknowledged but not committed, and is processed again after a restart",

@@ -136,8 +136,10 @@ fn a_closed_partition_holds_up_nobody_who_leaves_alone() {
     let [a, b] = [P, other].map(|partition| take(&mut ledger, partition, 0));
     for ticket in [a, b] {
         ledger.ready(ticket, "result", 0);
-        send(&mut ledger);
-        ledger.refused(ticket);
+        assert_eq!(send(&mut ledger), Some((ticket, "result")));
+    }
+    for ticket in [a, b] {
+        assert_eq!(ledger.refused(ticket), Sent::WithOthers);
     }
     assert_eq!(send(&mut ledger), Some((a, "result")));
     ledger.close(P);

@@ -23,6 +23,8 @@ use crate::worker::{self, Inputs, Parts, Settings, Telemetry, Worker};
 const RETRY: Duration = Duration::from_secs(1);
 /// With `--once`: how long the cluster and the topics are waited for.
 const ONCE_START_TIMEOUT: Duration = Duration::from_mins(1);
+/// With `--once`: how long nothing may move before the worker gives up.
+const ONCE_STALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Starts the worker and lets it run.
 pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::Result<()> {
@@ -89,7 +91,7 @@ fn settings(config: &Config, mode: RunMode) -> Settings {
         shard: (config.raw.progress.kind == ProgressKind::Checkpoint).then_some(config.shard),
         on_reset: config.raw.input.on_reset,
         metadata_interval: config.raw.input.metadata_interval,
-        once: mode.once,
+        once: mode.once.then_some(ONCE_STALL_TIMEOUT),
     }
 }
 

@@ -5,22 +5,29 @@ mod model;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
-use checkpoint::{CheckpointWriter, Folder, LocalFolder};
-use inference::config::{Raw, RawEngine, Topics};
-use inference::consume::Source;
+use checkpoint::{Checkpoint, Folder, LocalFolder};
+use inference::config::{OnReset, Raw, RawEngine, Shard, Topics};
+use inference::consume::{Snapshot, Source};
 use inference::ledger::{Ledger, Ordering};
 use inference::metrics::Metrics;
 use inference::produce::Sink;
-use inference::progress::{Keeper, Progress};
+use inference::progress::{Backend, Keeper};
 use inference::sessions::Sessions;
-use inference::worker::{Parts, Settings, Told, Worker};
+use inference::worker::{self, Inputs, Parts, Settings, Telemetry};
 use kafka_io::{Delivery, DeliveryError, Event, Outgoing, Partition, Record, SendError, Start};
 use sidecar::{Heartbeat, Readiness};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::model::FakeModel;
+
+/// How often a test's worker commits, and looks at its topic.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const METADATA_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A topic to read from, and what was written to all topics. Clones share it; it outlives a worker.
 #[derive(Clone, Default)]
@@ -30,7 +37,6 @@ pub(crate) struct FakeKafka(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     changed: Notify,
-    killed: Notify,
 }
 
 #[derive(Default)]
@@ -43,18 +49,23 @@ pub(crate) struct State {
     pub(crate) committed: BTreeMap<Partition, i64>,
     /// Partitions that are paused.
     pub(crate) paused: BTreeSet<Partition>,
+    /// The partitions of the topic.
+    pub(crate) partitions: Vec<Partition>,
     /// Where reading is, in partitions that are read.
     pub(crate) reading: BTreeMap<Partition, i64>,
     /// Whether deliveries are held back.
     pub(crate) hold_deliveries: bool,
-    /// A value that is refused for its size if it is longer.
-    pub(crate) max_value: Option<usize>,
+    /// A key and value that are refused for their size, with all that was sent and not reported, if they are longer.
+    pub(crate) max_bytes: Option<usize>,
+    /// The identity of the topic.
+    pub(crate) topic_id: Option<String>,
+    /// The first offset of each partition that is still there.
+    pub(crate) first: BTreeMap<Partition, i64>,
     /// Whether nothing can be delivered.
     pub(crate) refuse_all: bool,
     unreported: Vec<Delivery>,
     ended: BTreeSet<Partition>,
-    operations: usize,
-    kill_at: Option<usize>,
+    out_of_range: BTreeSet<Partition>,
 }
 
 impl FakeKafka {
@@ -89,21 +100,17 @@ impl FakeKafka {
         });
     }
 
-    /// The worker that lives now is killed at the operation of this number.
-    pub(crate) fn kill_at(&self, operation: usize) {
+    /// Deletes the topic and makes it again, with these records in partition 0.
+    pub(crate) fn begin_again<V>(&self, id: Option<&str>, values: impl IntoIterator<Item = V>)
+    where
+        Option<String>: From<V>,
+    {
         self.change(|state| {
-            state.operations = 0;
-            state.kill_at = Some(operation);
-            // What a worker had under way is gone with it.
-            state.unreported.clear();
-            state.reading.clear();
-            state.paused.clear();
+            state.topic_id = id.map(str::to_owned);
+            state.input.clear();
             state.ended.clear();
         });
-    }
-
-    pub(crate) async fn killed(&self) {
-        self.0.killed.notified().await;
+        self.append(0, values);
     }
 
     /// The values that were written, as text.
@@ -116,13 +123,6 @@ impl FakeKafka {
         values.map(|value| String::from_utf8(value).unwrap()).collect()
     }
 
-    fn operation(&self, state: &mut State) {
-        state.operations += 1;
-        if state.kill_at == Some(state.operations) {
-            self.0.killed.notify_one();
-        }
-    }
-
     fn next_record(&self) -> Option<Event> {
         let mut state = self.state();
         let State {
@@ -130,6 +130,8 @@ impl FakeKafka {
             reading,
             paused,
             ended,
+            out_of_range,
+            first,
             ..
         } = &mut *state;
         for (partition, next) in reading
@@ -137,6 +139,13 @@ impl FakeKafka {
             .filter(|(partition, _)| !paused.contains(partition))
         {
             let values = input.get(partition).map_or(&[][..], Vec::as_slice);
+            let end = i64::try_from(values.len()).unwrap();
+            if *next > end || *next < first.get(partition).copied().unwrap_or(0) {
+                if out_of_range.insert(*partition) {
+                    return Some(Event::OutOfRange);
+                }
+                continue;
+            }
             if let Some(value) = values.get(usize::try_from(*next).unwrap()) {
                 let record = Record {
                     partition: *partition,
@@ -148,7 +157,6 @@ impl FakeKafka {
                 };
                 *next += 1;
                 ended.remove(partition);
-                self.operation(&mut state);
                 return Some(Event::Record(record));
             }
             if ended.insert(*partition) {
@@ -166,9 +174,6 @@ impl FakeKafka {
         }
         let mut deliveries = std::mem::take(&mut state.unreported);
         deliveries.reverse();
-        for _ in &deliveries {
-            self.operation(&mut state);
-        }
         deliveries
     }
 
@@ -234,6 +239,35 @@ impl Source for FakeSource {
         Ok(())
     }
 
+    fn restart(&self, partition: Partition, offset: i64) -> anyhow::Result<()> {
+        self.kafka.change(|state| {
+            state.reading.insert(partition, offset);
+            state.paused.remove(&partition);
+            state.ended.remove(&partition);
+            state.out_of_range.remove(&partition);
+        });
+        Ok(())
+    }
+
+    fn inspect(
+        &self,
+        partitions: &[Partition],
+    ) -> impl Future<Output = anyhow::Result<Snapshot>> + Send + 'static {
+        let state = self.kafka.state();
+        let range = |partition: &Partition| {
+            let first = state.first.get(partition).copied().unwrap_or(0);
+            let end = state.input.get(partition).map_or(0, Vec::len);
+            (*partition, first..i64::try_from(end).unwrap())
+        };
+        let snapshot = Snapshot {
+            topic_id: state.topic_id.clone(),
+            partitions: state.partitions.clone(),
+            ranges: partitions.iter().map(range).collect(),
+            missing: Vec::new(),
+        };
+        async { Ok(snapshot) }
+    }
+
     fn pause(&self, partitions: &[Partition], paused: bool) -> anyhow::Result<()> {
         self.kafka.change(|state| {
             for partition in partitions {
@@ -269,20 +303,25 @@ pub(crate) struct FakeSink(FakeKafka);
 impl Sink for FakeSink {
     fn send(&self, tag: usize, result: &Outgoing) -> Result<(), SendError> {
         self.0.change(|state| {
-            let length = result.value.as_ref().map_or(0, Vec::len);
-            let result_of = if state.refuse_all {
+            let length = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+            let bytes = length(&result.key) + length(&result.value);
+            let outcome = if state.refuse_all {
                 Err(DeliveryError::Failed("no leader".to_owned()))
-            } else if state.max_value.is_some_and(|max| length > max) {
+            } else if state.max_bytes.is_some_and(|max| bytes > max) {
+                // What is in one batch with it is refused with it.
+                for delivery in &mut state.unreported {
+                    if delivery.result.is_ok() {
+                        state.output.pop();
+                    }
+                    delivery.result = Err(DeliveryError::TooLarge);
+                }
                 Err(DeliveryError::TooLarge)
             } else {
                 state.output.push(result.clone());
                 Ok(())
             };
-            state.unreported.push(Delivery {
-                tag,
-                result: result_of,
-            });
-            self.0.operation(state);
+            let result = outcome;
+            state.unreported.push(Delivery { tag, result });
         });
         Ok(())
     }
@@ -294,11 +333,13 @@ pub(crate) struct Setup {
     pub(crate) partitions: i32,
     /// The checkpoint's folder; without one it is a member of a group.
     pub(crate) checkpoint: Option<PathBuf>,
-    pub(crate) max_batch_rows: usize,
     pub(crate) ordering: Ordering,
     pub(crate) engine: RawEngine,
     pub(crate) dead_letter: Option<&'static str>,
+    pub(crate) on_reset: OnReset,
     pub(crate) once: bool,
+    /// How long nothing may move: the clock runs ahead of the threads that compute.
+    pub(crate) patience: Duration,
 }
 
 impl Setup {
@@ -308,16 +349,17 @@ impl Setup {
             kafka: kafka.clone(),
             partitions: 1,
             checkpoint: checkpoint.map(Path::to_owned),
-            max_batch_rows: 1000,
             ordering: Ordering::Partition,
             engine: RawEngine::default(),
             dead_letter: None,
+            on_reset: OnReset::Stop,
             once: true,
+            patience: Duration::from_hours(24),
         }
     }
 
     /// A worker that takes up the checkpoint and reads its partitions; a member of a group waits for its partitions.
-    pub(crate) async fn worker(&self) -> (Worker<FakeSource, FakeSink>, Around) {
+    pub(crate) async fn worker(&self) -> (Worker, Around) {
         let (source, events, sink, deliveries) = self.kafka.ends();
         let (sessions, answers) = Sessions::start(self.engine.threads, || Ok(FakeModel))
             .await
@@ -326,30 +368,40 @@ impl Setup {
         let registry = prometheus::Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
         let mut ledger = Ledger::new(self.ordering);
-        let progress = match &self.checkpoint {
+        self.kafka
+            .change(|state| state.partitions = (0..self.partitions).map(Partition).collect());
+        let backend = match &self.checkpoint {
             Some(folder) => self.take_up(folder, &mut ledger, &source).await,
-            None => Progress::group(std::time::Duration::from_secs(1)),
+            None => Backend::Group,
         };
-        let (new_partitions_sender, new_partitions) = mpsc::channel(1);
         let around = Around {
             events: source.events.clone(),
-            new_partitions: new_partitions_sender,
             readiness: readiness.clone(),
             metrics: metrics.clone(),
         };
-        let keeper = Keeper::new(progress, readiness.condition("progress"), metrics.clone());
         let parts = Parts {
             source,
-            events,
             sink,
-            deliveries,
             sessions,
-            answers,
             ledger,
-            keeper,
-            new_partitions,
+            keeper: Keeper::new(COMMIT_INTERVAL, Instant::now()),
+            topic_id: self.kafka.state().topic_id.clone(),
         };
-        let settings = Settings {
+        let [kafka, topics, progress] = ["kafka", "topics", "progress"].map(|name| readiness.condition(name));
+        let telemetry = Telemetry {
+            metrics,
+            heartbeat: Heartbeat::default(),
+            kafka,
+            topics,
+            progress,
+        };
+        let worker = worker::Worker::new(parts, self.settings(), telemetry, Instant::now());
+        let inputs = Inputs::new(events, answers, deliveries);
+        (Worker(worker, inputs, backend), around)
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
             topics: Topics {
                 input: "input".into(),
                 output: "output".into(),
@@ -357,34 +409,36 @@ impl Setup {
             },
             fields: Raw::default().message,
             engine: self.engine.clone(),
-            once: self.once,
-        };
-        let told = Told {
-            metrics,
-            heartbeat: Heartbeat::default(),
-            kafka: readiness.condition("kafka"),
-        };
-        (Worker::new(parts, settings, told), around)
+            shard: self.checkpoint.is_some().then(|| Shard::parse("0/1").unwrap()),
+            on_reset: self.on_reset,
+            metadata_interval: METADATA_INTERVAL,
+            once: self.once.then_some(self.patience),
+        }
     }
 
-    async fn take_up(&self, folder: &Path, ledger: &mut Ledger<Outgoing>, source: &FakeSource) -> Progress {
-        let (writer, resume) = CheckpointWriter::open(Folder::Local(LocalFolder::new(folder)))
-            .await
-            .unwrap();
-        let progress = Progress::checkpoint(writer, "input".into(), self.max_batch_rows, resume.planned);
+    async fn take_up(&self, folder: &Path, ledger: &mut Ledger<Outgoing>, source: &FakeSource) -> Backend {
+        let checkpoint = Checkpoint::read(Folder::Local(LocalFolder::new(folder))).await.unwrap();
         for partition in (0..self.partitions).map(Partition) {
-            let position = resume.processed.get("input", partition.0).unwrap_or(0);
-            ledger.open(partition, Some(position), progress.first_limit());
+            let position = checkpoint.positions().get("input", partition.0).unwrap_or(0);
+            ledger.open(partition, Some(position));
             source.add(&[(partition, Start::At(position))]).unwrap();
         }
-        progress
+        Backend::checkpoint(checkpoint.take_over().await.unwrap(), "input".into())
+    }
+}
+
+/// A worker with all that it runs with.
+pub(crate) struct Worker(worker::Worker<FakeSource, FakeSink, Sessions>, Inputs, Backend);
+
+impl Worker {
+    pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        worker::run(self.0, self.1, self.2, stop).await
     }
 }
 
 /// What a test sees of a worker, and says to it.
 pub(crate) struct Around {
     pub(crate) events: mpsc::Sender<Event>,
-    pub(crate) new_partitions: mpsc::Sender<Vec<Partition>>,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
 }

@@ -8,6 +8,7 @@
 
 mod entities;
 mod fakes;
-mod kills;
+mod members;
 mod process;
+mod resets;
 mod run;

@@ -1,26 +1,23 @@
 //! The worker's loop between fakes.
 
-use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 
-use kafka_io::{Event, Partition, Revocation};
+use kafka_io::Partition;
 use testbed::{committed, until};
 use tokio_util::sync::CancellationToken;
 
-use crate::fakes::{Around, FakeKafka, FakeSink, FakeSource, Setup, message};
+use crate::fakes::{Around, FakeKafka, Setup, Worker, message};
 
-const PATIENCE: Duration = Duration::from_hours(1);
-
-type Worker = inference::worker::Worker<FakeSource, FakeSink>;
+pub(crate) const PATIENCE: Duration = Duration::from_hours(1);
 
 /// Runs a worker to its end.
-async fn run(setup: &Setup) -> (anyhow::Result<()>, Around) {
+pub(crate) async fn run(setup: &Setup) -> (anyhow::Result<()>, Around) {
     let (worker, around) = setup.worker().await;
     (worker.run(CancellationToken::new()).await, around)
 }
 
 /// Runs a worker beside a test that watches it, then stops it.
-async fn beside(worker: Worker, test: impl Future<Output = ()>) -> anyhow::Result<()> {
+pub(crate) async fn beside(worker: Worker, test: impl Future<Output = ()>) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let test = async {
         test.await;
@@ -29,7 +26,7 @@ async fn beside(worker: Worker, test: impl Future<Output = ()>) -> anyhow::Resul
     tokio::join!(worker.run(stop.clone()), test).0
 }
 
-fn position(folder: &std::path::Path, partition: i32) -> Option<i64> {
+pub(crate) fn position(folder: &std::path::Path, partition: i32) -> Option<i64> {
     committed(folder)?.1.get("input", partition)
 }
 
@@ -155,7 +152,7 @@ async fn reading_pauses_at_the_bound_and_goes_on_at_half_of_it() {
             .expect("reading pauses");
         assert_eq!(around.metrics.paused.get(), 1);
         // What a partition that appears now begins with.
-        around.new_partitions.send(vec![Partition(1)]).await.unwrap();
+        kafka.change(|state| state.partitions.push(Partition(1)));
         let both = || kafka.state().paused.contains(&Partition(1)).then_some(());
         until(PATIENCE, async || both())
             .await
@@ -175,19 +172,46 @@ async fn reading_pauses_at_the_bound_and_goes_on_at_half_of_it() {
 #[tokio::test(start_paused = true)]
 async fn a_result_that_the_broker_refuses_for_its_size_is_replaced_by_an_error() {
     let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
-    kafka.append(0, [message(&"x".repeat(1000)), message("short")]);
-    kafka.change(|state| state.max_value = Some(500));
-    let (result, around) = run(&Setup::new(&kafka, Some(folder.path()))).await;
-    result.unwrap();
-    let results = kafka.results();
-    assert_eq!(results.len(), 2);
+    let large = format!("{{\"text\":\"a\",\"uuid\":\"{}\"}}", "u".repeat(1000));
+    kafka.append(0, [message("before"), large, message(&"x".repeat(1000)), message("after")]);
+    kafka.change(|state| {
+        state.max_bytes = Some(500);
+        state.hold_deliveries = true;
+    });
+    let (worker, around) = Setup::new(&kafka, Some(folder.path())).worker().await;
+    let test = async {
+        // All are sent before the first is reported, as in one batch.
+        let sent = || (around.metrics.in_flight_rows.get() == 4).then_some(());
+        until(PATIENCE, async || sent()).await.expect("all are in hand");
+        kafka.change(|state| state.hold_deliveries = false);
+    };
+    tokio::join!(async { worker.run(CancellationToken::new()).await.unwrap() }, test);
+    let mut results = kafka.results();
+    results.sort();
+    let [after, before, large, long] = &results[..] else {
+        panic!("{results:#?}");
+    };
+    for (error, offset) in [(large, 1), (long, 2)] {
+        let what = format!("input, partition 0, offset {offset}: the result is too large");
+        assert!(error.contains(&what) && !error.contains("\"ner\""), "{error}");
+    }
     assert!(
-        results
-            .iter()
-            .any(|result| result.contains("the result is too large"))
+        before.contains("\"entity\":\"before\"") && after.contains("\"entity\":\"after\""),
+        "what was beside it has its own result: {results:#?}"
     );
     let class = around.metrics.failures.with_label_values(&["result_too_large"]);
-    assert_eq!((class.get(), position(folder.path(), 0)), (1, Some(2)));
+    assert_eq!((class.get(), position(folder.path(), 0)), (2, Some(4)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_ends_if_not_even_an_error_is_small_enough() {
+    let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
+    kafka.append(0, [message("a")]);
+    kafka.change(|state| state.max_bytes = Some(10));
+    let (result, _) = run(&Setup::new(&kafka, Some(folder.path()))).await;
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains("input, partition 0, offset 0 is too large for output"), "{error}");
+    assert_eq!(position(folder.path(), 0), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,24 +222,27 @@ async fn a_result_that_cannot_be_delivered_ends_the_worker_without_a_commit() {
     let (result, _) = run(&Setup::new(&kafka, Some(folder.path()))).await;
     assert_eq!(
         format!("{:#}", result.unwrap_err()),
-        "a result for output cannot be delivered: the record was not delivered: no leader"
+        "the result for input, partition 0, offset 0 cannot be delivered to output: the record was not delivered: no \
+         leader"
     );
     assert_eq!(position(folder.path(), 0), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_panics_ends_the_worker() {
+async fn a_text_on_which_the_model_panics_costs_that_text_alone() {
     let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
-    kafka.append(0, [message("panic"), message("a")]);
-    let mut setup = Setup::new(&kafka, Some(folder.path()));
-    setup.engine.threads = 2.try_into().unwrap();
-    setup.engine.slice_rows = 1.try_into().unwrap();
-    let (result, _) = run(&setup).await;
-    let told = result.unwrap_err().to_string();
-    assert!(
-        told.starts_with("a session of the model ended by itself"),
-        "{told}"
-    );
+    kafka.append(0, ["a", "panic", "b", "panic"].map(message));
+    let (result, around) = run(&Setup::new(&kafka, Some(folder.path()))).await;
+    result.unwrap();
+    let results = kafka.results();
+    for (text, at) in [("a", 0), ("b", 2)] {
+        assert!(results[at].contains(&format!("\"entity\":\"{text}\"")), "{results:#?}");
+    }
+    for at in [1, 3] {
+        assert!(results[at].contains("the model panicked on this text"), "{results:#?}");
+    }
+    let class = around.metrics.failures.with_label_values(&["model_panicked"]);
+    assert_eq!((class.get(), position(folder.path(), 0)), (2, Some(4)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,19 +280,15 @@ async fn while_the_checkpoint_cannot_be_written_the_worker_is_not_ready_and_lose
     std::fs::write(folder.path().join("offsets"), "").unwrap();
     kafka.append(0, (0..10).map(|row| message(&format!("t{row}"))));
     let test = async {
-        let told = || {
+        let said = || {
             around
                 .readiness
                 .describe()
                 .contains("[-]progress: the checkpoint cannot be written")
                 .then_some(())
         };
-        until(PATIENCE, async || told()).await.expect("it says so");
-        assert_eq!(
-            kafka.results(),
-            [""; 0],
-            "no result leaves before its batch is planned"
-        );
+        until(PATIENCE, async || said()).await.expect("it says so");
+        assert_eq!(kafka.results().len(), 10, "no result waits for a commit");
         std::fs::remove_file(folder.path().join("offsets")).unwrap();
         let all = || (position(folder.path(), 0) == Some(10)).then_some(());
         until(PATIENCE, async || all()).await.expect("it goes on");
@@ -276,91 +299,48 @@ async fn while_the_checkpoint_cannot_be_written_the_worker_is_not_ready_and_lose
     assert!(around.metrics.commits.with_label_values(&["failure"]).get() > 0);
 }
 
-/// Partitions are taken from a member of a group; gives where it is seen that it has let go.
-async fn revoke(around: &Around, partition: i32) -> std::sync::mpsc::Receiver<()> {
-    let (revocation, released) = Revocation::new();
-    let partitions = vec![Partition(partition)];
-    around
-        .events
-        .send(Event::Revoking(partitions, revocation))
-        .await
-        .unwrap();
-    released
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_member_lets_a_partition_go_when_its_results_are_acknowledged_and_committed() {
-    let kafka = FakeKafka::default();
+async fn a_stop_does_not_wait_for_a_checkpoint_that_cannot_be_written() {
+    let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
     let setup = Setup {
         once: false,
-        ..Setup::new(&kafka, None)
+        ..Setup::new(&kafka, Some(folder.path()))
     };
     let (worker, around) = setup.worker().await;
-    kafka.append(0, (0..5).map(|row| message(&format!("t{row}"))));
-    kafka.change(|state| state.hold_deliveries = true);
+    std::fs::write(folder.path().join("offsets"), "").unwrap();
+    kafka.append(0, [message("a")]);
+    let mut stopped = None;
     let test = async {
-        around
-            .events
-            .send(Event::Assigned(vec![Partition(0)]))
-            .await
-            .unwrap();
-        kafka.read(0);
-        let all = || (kafka.results().len() == 5).then_some(());
-        until(PATIENCE, async || all()).await.expect("results leave");
-        let released = revoke(&around, 0).await;
-        let waits = until(Duration::from_secs(5), async || {
-            released.try_recv().err().filter(|&error| is_released(error))
-        })
-        .await;
-        assert_eq!(waits, None, "nothing is acknowledged yet");
-        kafka.change(|state| state.hold_deliveries = false);
-        until(PATIENCE, async || {
-            released.try_recv().err().filter(|&error| is_released(error))
-        })
-        .await
-        .expect("it lets go");
-        assert_eq!(kafka.state().committed.get(&Partition(0)), Some(&5));
-        assert_eq!(around.metrics.partitions.get(), 0);
+        // After some failures the next one is some time away.
+        let failed = || (around.metrics.commits.with_label_values(&["failure"]).get() == 8).then_some(());
+        until(PATIENCE, async || failed()).await.expect("commits fail");
+        stopped = Some(tokio::time::Instant::now());
     };
-    beside(worker, test).await.unwrap();
-}
-
-fn is_released(error: TryRecvError) -> bool {
-    error == TryRecvError::Disconnected
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_still_comes_for_a_lost_partition_is_ignored() {
-    let kafka = FakeKafka::default();
-    let setup = Setup {
-        once: false,
-        ..Setup::new(&kafka, None)
-    };
-    let (worker, around) = setup.worker().await;
-    kafka.append(0, (0..5).map(|row| message(&format!("t{row}"))));
-    kafka.change(|state| state.hold_deliveries = true);
-    let test = async {
-        around
-            .events
-            .send(Event::Assigned(vec![Partition(0)]))
-            .await
-            .unwrap();
-        kafka.read(0);
-        let all = || (kafka.results().len() == 5).then_some(());
-        until(PATIENCE, async || all()).await.expect("results leave");
-        around.events.send(Event::Lost(vec![Partition(0)])).await.unwrap();
-        let lost = || (around.metrics.partitions.get() == 0).then_some(());
-        until(PATIENCE, async || lost()).await.expect("it forgets");
-        kafka.change(|state| state.hold_deliveries = false);
-    };
-    beside(worker, test).await.unwrap();
-    // The position at which it began may stand there; it commits nothing beyond.
+    let result = beside(worker, test).await;
+    assert!(stopped.unwrap().elapsed() < Duration::from_secs(1));
+    let error = format!("{:#}", result.unwrap_err());
     assert!(
-        kafka
-            .state()
-            .committed
-            .get(&Partition(0))
-            .is_none_or(|&at| at == 0)
+        error.starts_with("everything in hand was acknowledged but not committed")
+            && error.contains("the checkpoint cannot be written"),
+        "{error}"
     );
-    assert_eq!(around.metrics.rebalances.with_label_values(&["lost"]).get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_ends_with_an_error_if_it_is_stopped_or_nothing_moves() {
+    let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
+    kafka.append(0, [message("a")]);
+    kafka.change(|state| state.hold_deliveries = true);
+    let setup = Setup {
+        patience: Duration::from_mins(1),
+        ..Setup::new(&kafka, Some(folder.path()))
+    };
+    let (result, _) = run(&setup).await;
+    let error = result.unwrap_err().to_string();
+    assert!(error.starts_with("nothing was read, computed or acknowledged for 60s"), "{error}");
+    kafka.change(|state| state.hold_deliveries = false);
+    let (worker, _around) = Setup::new(&kafka, Some(folder.path())).worker().await;
+    kafka.change(|state| state.reading.clear());
+    let error = beside(worker, async {}).await.unwrap_err().to_string();
+    assert_eq!(error, "stopped before every partition was read to its end");
 }

@@ -1,0 +1,105 @@
+//! A topic that begins again while the worker runs: it was deleted and created, or truncated.
+
+use inference::config::OnReset;
+use kafka_io::Partition;
+use testbed::until;
+
+use crate::fakes::{FakeKafka, Setup, message};
+use crate::run::{PATIENCE, beside, position};
+
+/// A worker that has read 50 records of a topic, which is then made again with `again` records. Gives the results of
+/// these, and how the worker ended.
+async fn begin_again(on_reset: OnReset, ids: [Option<&str>; 2], again: usize) -> (Vec<String>, anyhow::Result<()>, Option<i64>) {
+    let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
+    kafka.change(|state| state.topic_id = ids[0].map(str::to_owned));
+    kafka.append(0, (0..50).map(|row| message(&format!("old{row}"))));
+    let setup = Setup {
+        once: false,
+        on_reset,
+        ..Setup::new(&kafka, Some(folder.path()))
+    };
+    let (worker, around) = setup.worker().await;
+    let test = async {
+        let read = || (position(folder.path(), 0) == Some(50)).then_some(());
+        until(PATIENCE, async || read()).await.expect("all is read");
+        kafka.begin_again(ids[1], (0..again).map(|row| message(&format!("new{row}"))));
+        let reset = || (around.metrics.resets.get() == 1).then_some(());
+        until(PATIENCE, async || reset()).await.expect("it is noticed");
+        if on_reset == OnReset::Stop {
+            assert!(!around.readiness.is_ready());
+            return;
+        }
+        if on_reset == OnReset::Latest {
+            let restarted = || kafka.state().reading.get(&Partition(0)).copied();
+            let end = i64::try_from(again).unwrap();
+            until(PATIENCE, async || (restarted() == Some(end)).then_some(())).await.expect("it goes to the end");
+        }
+        kafka.append(0, [message("last")]);
+        let end = i64::try_from(again + 1).unwrap();
+        let all = || (position(folder.path(), 0) == Some(end)).then_some(());
+        until(PATIENCE, async || all()).await.expect("all is read and committed");
+    };
+    let result = beside(worker, test).await;
+    let new = kafka.results().into_iter().filter(|result| !result.contains("old"));
+    (new.collect(), result, position(folder.path(), 0))
+}
+
+#[tokio::test(start_paused = true)]
+async fn earliest_answers_every_record_of_the_new_topic() {
+    let (results, result, at) = begin_again(OnReset::Earliest, [None, None], 20).await;
+    result.unwrap();
+    assert_eq!((results.len(), at), (21, Some(21)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_topic_of_the_name_is_noticed_though_it_is_longer() {
+    let (results, result, at) = begin_again(OnReset::Earliest, [Some("a"), Some("b")], 80).await;
+    result.unwrap();
+    // Some of the new ones may have been read before it was noticed.
+    assert!(results.len() >= 81, "{}", results.len());
+    assert_eq!(at, Some(81));
+}
+
+#[tokio::test(start_paused = true)]
+async fn latest_answers_what_comes_next() {
+    let (results, result, at) = begin_again(OnReset::Latest, [None, None], 20).await;
+    result.unwrap();
+    assert_eq!((results.len(), at), (1, Some(21)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_ends_the_worker_with_topic_partition_and_offsets() {
+    let (results, result, at) = begin_again(OnReset::Stop, [None, None], 20).await;
+    let error = result.unwrap_err().to_string();
+    assert!(
+        error.starts_with("input, partition 0: reading stood at offset 50, but the partition has offsets 0 to 20 now"),
+        "{error}"
+    );
+    assert_eq!((results.len(), at), (0, Some(50)), "nothing is committed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_retention_removed_is_counted_and_the_rest_is_read() {
+    let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
+    kafka.append(0, (0..10).map(|row| message(&format!("t{row}"))));
+    let setup = Setup {
+        once: false,
+        ..Setup::new(&kafka, Some(folder.path()))
+    };
+    let (worker, around) = setup.worker().await;
+    let test = async {
+        let read = || (position(folder.path(), 0) == Some(10)).then_some(());
+        until(PATIENCE, async || read()).await.expect("all is read");
+        // Retention goes past what was read, before the worker reads on.
+        kafka.change(|state| {
+            let values = state.input.get_mut(&Partition(0)).unwrap();
+            values.extend((0..10).map(|row| Some(message(&format!("later{row}")).into_bytes())));
+            state.first.insert(Partition(0), 15);
+        });
+        let all = || (position(folder.path(), 0) == Some(20)).then_some(());
+        until(PATIENCE, async || all()).await.expect("the rest is read");
+    };
+    beside(worker, test).await.unwrap();
+    assert_eq!((kafka.results().len(), around.metrics.expired.get()), (15, 5));
+    assert_eq!(around.metrics.resets.get(), 0);
+}
