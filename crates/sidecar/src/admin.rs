@@ -13,9 +13,9 @@ use tokio::net::TcpListener;
 
 use crate::health::{Heartbeat, Readiness};
 
-/// What the port tells.
+/// What the port reports.
 #[derive(Clone)]
-pub(crate) struct Told {
+pub(crate) struct AdminState {
     pub(crate) readiness: Readiness,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) registry: Registry,
@@ -37,7 +37,7 @@ impl AdminPort {
     }
 
     /// Answers until it is dropped.
-    pub(crate) async fn serve(self, told: Told) -> anyhow::Result<()> {
+    pub(crate) async fn serve(self, state: AdminState) -> anyhow::Result<()> {
         let router = Router::new()
             .route("/livez", get(live))
             .route("/healthz", get(live))
@@ -45,39 +45,84 @@ impl AdminPort {
             .route("/metrics", get(metrics))
             .route(
                 "/version",
-                get(|State(told): State<Told>| async move { told.version }),
+                get(|State(state): State<AdminState>| async move { state.version }),
             )
-            .with_state(told);
+            .with_state(state);
         axum::serve(self.0, router).await.context("the admin port failed")
     }
 }
 
-async fn live(State(told): State<Told>) -> Response {
-    if told.heartbeat.is_alive() {
+async fn live(State(state): State<AdminState>) -> Response {
+    if state.heartbeat.is_alive() {
         "ok\n".into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the loop does not advance\n").into_response()
     }
 }
 
-async fn ready(State(told): State<Told>, RawQuery(query): RawQuery) -> Response {
-    let (status, answer) = if told.readiness.is_ready() {
+async fn ready(State(state): State<AdminState>, RawQuery(query): RawQuery) -> Response {
+    let (status, answer) = if state.readiness.is_ready() {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
     };
     let verbose = query.is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
     let details = if verbose {
-        told.readiness.describe()
+        state.readiness.describe()
     } else {
         String::new()
     };
     (status, format!("{details}{answer}")).into_response()
 }
 
-async fn metrics(State(told): State<Told>) -> Response {
-    match TextEncoder::new().encode_to_string(&told.registry.gather()) {
+async fn metrics(State(state): State<AdminState>) -> Response {
+    match TextEncoder::new().encode_to_string(&state.registry.gather()) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// The status of what a port with this state answers.
+    async fn get(state: &AdminState, path: &str) -> String {
+        let port = AdminPort::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = port.0.local_addr().unwrap();
+        let mut server = JoinSet::new();
+        server.spawn(port.serve(state.clone()));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn liveness_and_readiness_are_answered_by_status() {
+        let state = AdminState {
+            readiness: Readiness::default(),
+            heartbeat: Heartbeat::default(),
+            registry: Registry::new(),
+            version: "1",
+        };
+        state.heartbeat.beat();
+        let condition = state.readiness.condition("kafka");
+        assert_eq!(get(&state, "/livez").await, "200");
+        assert_eq!(get(&state, "/readyz").await, "503");
+        condition.met();
+        assert_eq!(get(&state, "/readyz").await, "200");
+        tokio::time::advance(Duration::from_mins(5)).await;
+        assert_eq!(get(&state, "/livez").await, "503", "the loop does not advance");
+        assert_eq!(get(&state, "/healthz").await, "503");
+        assert_eq!(get(&state, "/metrics").await, "200");
     }
 }

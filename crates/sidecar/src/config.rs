@@ -1,9 +1,10 @@
 //! Owns reading a configuration: a TOML file, then the environment, then the program's own checks.
 //!
 //! What the file may say is the raw type of the program, which denies unknown fields; every error names where the
-//! mistake stands. `PROGRAM_TABLE__KEY` in the environment sets `key` of `[table]`. A variable without `__` is not a
-//! setting: Kubernetes makes such variables for every service that it knows.
+//! mistake stands. `PROGRAM_TABLE__KEY` in the environment sets `key` of `[table]`. Any other variable with the prefix of
+//! the program is an error, except those that Kubernetes makes for a service of the program's name.
 
+use std::ffi::OsString;
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ use serde::de::DeserializeOwned;
 const SEPARATOR: &str = "__";
 /// A key is offered instead of an unknown one if so much of it is alike (Jaro-Winkler, 0 to 1).
 const LIKENESS: f64 = 0.7;
+/// The most underscores in a name for which all ways to double some are tried.
+const MAX_GAPS: usize = 8;
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +37,7 @@ pub enum ConfigError {
         what: String,
     },
     /// Values are wrong in themselves or together.
-    #[error("{0}")]
+    #[error(transparent)]
     Problems(#[from] Problems),
 }
 
@@ -91,7 +94,7 @@ impl std::error::Error for Problems {}
 pub fn load<Raw: DeserializeOwned>(
     file: Option<&Path>,
     prefix: &str,
-    variables: impl IntoIterator<Item = (String, String)>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Raw, ConfigError> {
     let text = file.map(read).transpose()?.unwrap_or_default();
     let at = |error: &toml::de::Error| mistake_in_file(file, &text, error);
@@ -99,20 +102,66 @@ pub fn load<Raw: DeserializeOwned>(
     let mut raw: Raw = toml::from_str(&text).map_err(|error| at(&error))?;
     let mut settings: Vec<_> = variables
         .into_iter()
-        .filter(|(name, _)| is_setting(name, prefix))
+        .filter(|(name, _)| name.to_string_lossy().starts_with(prefix))
         .collect();
     settings.sort();
     for (name, value) in settings {
-        let path: Vec<String> = name[prefix.len()..]
-            .split(SEPARATOR)
-            .map(str::to_lowercase)
-            .collect();
-        (table, raw) = with_variable(&table, &path, &value).map_err(|what| {
-            let place = format!("environment variable {name}");
-            ConfigError::Mistaken { place, what }
+        let mistaken = |what: String| ConfigError::Mistaken {
+            place: format!("environment variable {}", name.to_string_lossy()),
+            what,
+        };
+        let (Some(rest), Some(value)) = (
+            name.to_str().and_then(|name| name.strip_prefix(prefix)),
+            value.to_str(),
+        ) else {
+            return Err(mistaken("is not UTF-8".to_owned()));
+        };
+        if is_kubernetes_service(rest) {
+            continue;
+        }
+        let path: Vec<String> = rest.split(SEPARATOR).map(str::to_lowercase).collect();
+        (table, raw) = with_variable(&table, &path, value).map_err(|what| {
+            mistaken(match nearest_variable::<Raw>(&table, rest, value) {
+                Some(meant) => format!("is not a setting; did you mean {prefix}{meant}?"),
+                None => what,
+            })
         })?;
     }
     Ok(raw)
+}
+
+/// Whether Kubernetes makes this variable in every pod, for a service whose name begins with the program's:
+/// `SERVICE_HOST`, `SERVICE_PORT`, `SERVICE_PORT_HTTP`, `PORT`, `PORT_9464_TCP`, `PORT_9464_TCP_ADDR`, …
+fn is_kubernetes_service(rest: &str) -> bool {
+    let mut words = rest.split('_').skip_while(|word| !["SERVICE", "PORT"].contains(word));
+    match (words.next(), words.next(), words.next()) {
+        (Some("SERVICE"), Some("HOST"), None) | (Some("SERVICE"), Some("PORT"), _) | (Some("PORT"), None, None) => true,
+        (Some("PORT"), Some(port), Some(protocol)) => {
+            port.parse::<u16>().is_ok() && ["TCP", "UDP", "SCTP"].contains(&protocol)
+        }
+        _ => false,
+    }
+}
+
+/// The variable that is a setting and differs only in how many underscores stand between tables and key.
+fn nearest_variable<Raw: DeserializeOwned>(table: &toml::Table, rest: &str, value: &str) -> Option<String> {
+    let words: Vec<&str> = rest.split('_').filter(|word| !word.is_empty()).collect();
+    let gaps = words.len().checked_sub(1).filter(|&gaps| gaps <= MAX_GAPS)?;
+    let name = |between: u32| {
+        let mut name = String::new();
+        for (index, word) in words.iter().enumerate() {
+            if let Some(gap) = index.checked_sub(1) {
+                name += if between >> gap & 1 == 1 { SEPARATOR } else { "_" };
+            }
+            name += word;
+        }
+        name
+    };
+    let is_setting = |name: &String| {
+        let path: Vec<String> = name.split(SEPARATOR).map(str::to_lowercase).collect();
+        with_variable::<Raw>(table, &path, value).is_ok()
+    };
+    (0..1_u32 << gaps).map(name).find(is_setting)
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -120,11 +169,6 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         path: path.to_owned(),
         source,
     })
-}
-
-fn is_setting(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix)
-        .is_some_and(|rest| rest.contains(SEPARATOR))
 }
 
 /// `table` with the value set: as text where text is wanted, else as TOML (`8080`, `true`, `["a"]`).
@@ -219,7 +263,7 @@ mod tests {
         std::fs::write(file.path(), text).unwrap();
         let variables = variables
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            .map(|(name, value)| (OsString::from(name), OsString::from(value)));
         let told = |error: ConfigError| {
             error
                 .to_string()
@@ -254,6 +298,9 @@ mod tests {
                 ("WORKER_KAFKA__RETRIES", "7"),
                 ("WORKER_KAFKA__TOPICS", r#"["x", "y"]"#),
                 ("WORKER_PORT", "tcp://10.0.0.1:80"),
+                ("WORKER_PORT_80_TCP_ADDR", "10.0.0.1"),
+                ("WORKER_SERVICE_HOST", "10.0.0.1"),
+                ("WORKER_METRICS_SERVICE_PORT_HTTP", "80"),
                 ("OTHER_KAFKA__RETRIES", "9"),
             ],
         );
@@ -277,6 +324,36 @@ mod tests {
             unknown,
             "environment variable WORKER_KAFKA__RETRY: unknown key `retry`; did you mean `retries`?"
         );
+    }
+
+    #[test]
+    fn a_variable_that_is_no_setting_is_an_error_with_the_one_that_is_meant() {
+        let meant = |name| loaded("", &[(name, "7")]).unwrap_err();
+        let why = "is not a setting; did you mean WORKER_KAFKA__RETRIES?";
+        for name in ["WORKER_KAFKA_RETRIES", "WORKER__KAFKA__RETRIES"] {
+            assert_eq!(meant(name), format!("environment variable {name}: {why}"));
+        }
+        assert!(meant("WORKER_RETRIES").starts_with("environment variable WORKER_RETRIES: unknown key `retries`"));
+    }
+
+    #[test]
+    fn a_variable_that_is_not_text_is_an_error_only_if_it_is_ours() {
+        use std::os::unix::ffi::OsStringExt;
+        let broken = || OsString::from_vec(vec![0xff]);
+        let load = |name: &str| load::<Raw>(None, "WORKER_", [(name.into(), broken())]);
+        load("OTHER").unwrap();
+        assert_eq!(
+            load("WORKER_KAFKA__RETRIES").unwrap_err().to_string(),
+            "environment variable WORKER_KAFKA__RETRIES: is not UTF-8"
+        );
+    }
+
+    #[test]
+    fn problems_are_printed_once() {
+        let mut problems = Problems::new();
+        problems.add("a.b", "is empty");
+        let error = anyhow::Error::from(ConfigError::from(problems));
+        assert_eq!(format!("{error:#}"), "a.b: is empty");
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod stopping;
 pub use cli::NoVerbs;
 pub use config::Problems;
 pub use health::{Condition, Heartbeat, Readiness};
-pub use logs::{LogFormat, RawLog};
+pub use logs::{LogFilter, LogFormat, RawLog};
 pub use program::{Frame, FrameSettings, Peer, Program, RawAdmin, RunMode, Settings, start, wait_for};
 pub use registrar::Registrar;
 pub use secret::Secret;

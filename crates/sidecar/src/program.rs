@@ -14,19 +14,22 @@ use clap::{CommandFactory, FromArgMatches, Subcommand};
 use prometheus::{IntGauge, Opts, Registry};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{AdminPort, Told};
+use crate::admin::{AdminPort, AdminState};
 use crate::cli::{Arguments, Verb};
 use crate::config::{self, ConfigError, Problems};
 use crate::health::{Heartbeat, Readiness};
 use crate::logs::{self, RawLog};
-use crate::stopping::{Signals, until_stopped};
+use crate::stopping::{Ended, Signals, until_stopped};
 
 /// The exit code for a wrong command line or configuration (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
 /// How long threads that still run may hold up the exit.
-const EXIT_PATIENCE: Duration = Duration::from_secs(1);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The fewest threads of the runtime: work that blocks one leaves another to the admin port.
+const MIN_THREADS: usize = 2;
 
 /// A program of the workspace.
 pub trait Program: Sized + Send + 'static {
@@ -87,7 +90,7 @@ impl<P: Program> Settings<P> {
     /// Where they cannot be read.
     pub fn raw(&self) -> Result<P::Raw, ConfigError> {
         let prefix = format!("{}_", P::NAME.to_uppercase().replace('-', "_"));
-        config::load(self.file.as_deref(), &prefix, std::env::vars())
+        config::load(self.file.as_deref(), &prefix, std::env::vars_os())
     }
 
     /// The checked configuration.
@@ -197,9 +200,14 @@ pub fn start<P: Program>() -> ExitCode {
         Err(Failure::Config(error)) => (USAGE, format!("{:#}\n", anyhow::Error::from(error))),
         Err(Failure::Work(error)) => (1, format!("{error:#}\n")),
     };
-    // Nobody is left to tell if standard error is closed.
-    drop(std::io::stderr().write_all(format!("{}: {message}", P::NAME).as_bytes()));
+    print_error::<P>(&message);
     ExitCode::from(code)
+}
+
+/// Says on standard error why the program ends.
+fn print_error<P: Program>(message: &str) {
+    // If standard error is closed, nobody reads it.
+    drop(std::io::stderr().write_all(format!("{}: {message}", P::NAME).as_bytes()));
 }
 
 fn run<P: Program>() -> Result<(), Failure> {
@@ -255,30 +263,47 @@ fn print(text: &str) -> Result<(), Failure> {
 }
 
 fn work<P: Program>(config: P::Config, mode: RunMode) -> Result<(), Failure> {
-    block_on(&P::frame(&config), serve::<P>(config, mode))
+    let ended = block_on(&P::frame(&config), serve::<P>(config, mode))?;
+    let (Ended::Work(Err(error)) | Ended::Abandoned(error)) = &ended else {
+        return Ok(());
+    };
+    tracing::error!(error = format!("{error:#}"), "the program ends");
+    match ended {
+        Ended::Work(result) => result.map_err(Failure::Work),
+        Ended::Abandoned(error) => {
+            print_error::<P>(&format!("{error:#}\n"));
+            // Threads of C libraries still run: to run these libraries' destructors under them would be an error.
+            signal_hook::low_level::exit(1)
+        }
+    }
 }
 
 fn block_on<T>(
     settings: &FrameSettings,
     future: impl Future<Output = anyhow::Result<T>>,
 ) -> Result<T, Failure> {
-    logs::start(&settings.log).map_err(Failure::Work)?;
+    logs::start(&settings.log);
     wait_for(future).map_err(Failure::Work)
 }
 
 /// Runs a future to its end: for a verb that has to wait for others.
 ///
 /// # Errors
-/// Where it fails, or threads cannot be had.
+/// If it fails, or threads cannot be had.
 pub fn wait_for<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let threads = std::thread::available_parallelism().map_or(MIN_THREADS, |cores| cores.get().max(MIN_THREADS));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build();
     let runtime = runtime.context("cannot start the runtime")?;
     let result = runtime.block_on(future);
-    runtime.shutdown_timeout(EXIT_PATIENCE);
+    runtime.shutdown_timeout(EXIT_TIMEOUT);
     result
 }
 
-async fn serve<P: Program>(config: P::Config, mode: RunMode) -> anyhow::Result<()> {
+/// The work, the signals and the admin port run beside each other: if one hangs, the others still answer.
+async fn serve<P: Program>(config: P::Config, mode: RunMode) -> anyhow::Result<Ended> {
     let settings = P::frame(&config);
     let signals = Signals::listen()?;
     let frame = Frame {
@@ -287,20 +312,33 @@ async fn serve<P: Program>(config: P::Config, mode: RunMode) -> anyhow::Result<(
         heartbeat: Heartbeat::default(),
         registry: registry::<P>()?,
     };
-    let told = Told {
+    let state = AdminState {
         readiness: frame.readiness.clone(),
         heartbeat: frame.heartbeat.clone(),
         registry: frame.registry.clone(),
         version: P::VERSION,
     };
-    let admin = AdminPort::bind(settings.address).await?.serve(told);
-    let stop = frame.stop.clone();
-    let work = until_stopped(P::run(config, frame, mode), stop, signals, settings.grace_period);
-    // The admin port answers until the work is done and is then dropped: a slow scrape does not hold up the exit.
-    tokio::select! {
-        result = work => result,
-        result = admin => result,
+    let mut tasks = JoinSet::new();
+    // A run that ends by itself is not watched: cron jobs of one machine need no ports of their own.
+    if !mode.once {
+        let port = AdminPort::bind(settings.address).await?;
+        tasks.spawn(port.serve(state));
     }
+    let (stop, readiness) = (frame.stop.clone(), frame.readiness.clone());
+    tasks.spawn(P::run(config, frame, mode));
+    // The admin port answers until the work is done and is then dropped: a slow scrape does not hold up the exit.
+    let first = async {
+        match tasks.join_next().await {
+            Some(Ok(result)) => result,
+            Some(Err(error)) => Err(anyhow::Error::new(error).context("a part of the program panicked")),
+            None => Ok(()),
+        }
+    };
+    let on_signal = || {
+        readiness.stop();
+        stop.cancel();
+    };
+    Ok(until_stopped(first, on_signal, signals, settings.grace_period).await)
 }
 
 fn registry<P: Program>() -> anyhow::Result<Registry> {

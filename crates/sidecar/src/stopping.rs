@@ -1,17 +1,23 @@
 //! Owns how a program ends: a signal asks it to, a second one or the end of the grace period abandons its work.
 
-use std::future::Future;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio::time::sleep;
 
 /// The signals that ask a program to end.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+}
+
+/// How the work of a program ended.
+pub(crate) enum Ended {
+    /// By itself, or within the grace period.
+    Work(anyhow::Result<()>),
+    /// It did not, and still runs.
+    Abandoned(anyhow::Error),
 }
 
 impl Signals {
@@ -31,23 +37,26 @@ impl Signals {
     }
 }
 
-/// Does `work`. On a signal it cancels `stop` and gives the work `grace` to end by itself.
+/// Waits for the end of `work`. On a signal it calls `stop` and gives the work `grace` to end by itself.
 pub(crate) async fn until_stopped(
     work: impl Future<Output = anyhow::Result<()>>,
-    stop: CancellationToken,
+    stop: impl FnOnce(),
     mut signals: Signals,
     grace: Duration,
-) -> anyhow::Result<()> {
+) -> Ended {
     tokio::pin!(work);
     tokio::select! {
-        result = &mut work => return result,
+        result = &mut work => return Ended::Work(result),
         signal = signals.next() => tracing::info!(signal, ?grace, "stopping"),
     }
-    stop.cancel();
+    stop();
     tokio::select! {
-        ended = timeout(grace, work) => ended.unwrap_or_else(|_elapsed| {
-            bail!("the work was abandoned: it did not end within the grace period of {grace:?}")
-        }),
-        signal = signals.next() => bail!("the work was abandoned: a second signal came ({signal})"),
+        result = work => Ended::Work(result),
+        () = sleep(grace) => Ended::Abandoned(anyhow!(
+            "the work was abandoned: it did not end within the grace period of {grace:?}"
+        )),
+        signal = signals.next() => {
+            Ended::Abandoned(anyhow!("the work was abandoned: a second signal came ({signal})"))
+        }
     }
 }
