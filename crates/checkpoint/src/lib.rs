@@ -20,4 +20,4 @@ pub use store::{
     Folder, LocalFolder, Location, Observer, RawS3, S3, S3Folder, S3Request, Store, StoreError,
     StoreErrorKind, StoredFile, UnknownLocation,
 };
-pub use writer::{CheckpointError, Checkpoint, CheckpointWriter2 as CheckpointWriter, RETAINED_BATCHES};
+pub use writer::{CheckpointError, CheckpointWriter, RETAINED_BATCHES, Resume};

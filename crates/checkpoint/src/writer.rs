@@ -236,36 +236,3 @@ fn damaged(key: &str, error: &impl std::fmt::Display) -> CheckpointError {
         what: error.to_string(),
     }
 }
-
-/// stub
-pub struct Checkpoint<S> { store: S, positions: TopicOffsets, last: Option<BatchId> }
-/// stub
-pub struct CheckpointWriter2<S> { store: S, positions: TopicOffsets, last: Option<BatchId> }
-impl<S: Store> Checkpoint<S> {
-    pub async fn read(store: S) -> Result<Self, CheckpointError> {
-        let commits = list(&store, COMMITS).await?;
-        let positions = match newest_processed(&store, &commits).await? { Some(p) => p, None => initial(&store).await? };
-        Ok(Self { store, positions, last: commits.last().copied() })
-    }
-    pub fn positions(&self) -> &TopicOffsets { &self.positions }
-    pub fn is_new(&self) -> bool { self.last.is_none() && self.positions.is_empty() }
-    pub fn last_batch(&self) -> Option<BatchId> { self.last }
-    pub async fn take_over(self) -> Result<CheckpointWriter2<S>, CheckpointError> {
-        ensure_metadata(&self.store).await?;
-        Ok(CheckpointWriter2 { store: self.store, positions: self.positions, last: self.last })
-    }
-}
-impl<S: Store> CheckpointWriter2<S> {
-    pub async fn commit(&mut self, positions: &TopicOffsets, timestamp_ms: i64) -> Result<BatchId, CheckpointError> {
-        let id = self.last.map_or(BatchId(0), BatchId::next);
-        let mut all = self.positions.clone();
-        for (t, p, o) in positions.iter() { all.set(t, p, o); }
-        let log = OffsetLog::of_one_source(Some(timestamp_ms), all.clone());
-        self.store.write(&id.key(OFFSETS), &log.render().map_err(|e| damaged("x", &e))?).await?;
-        self.store.write(&id.key(COMMITS), COMMIT).await?;
-        self.last = Some(id); self.positions = all;
-        Ok(id)
-    }
-    pub async fn commit_lower(&mut self, positions: &TopicOffsets, timestamp_ms: i64) -> Result<BatchId, CheckpointError> { self.commit(positions, timestamp_ms).await }
-    pub fn last_batch(&self) -> Option<BatchId> { self.last }
-}

@@ -88,11 +88,6 @@ impl Cluster {
             .unwrap_or_else(|error| Err(KafkaError::new("asking the cluster failed", error)))
     }
 
-    /// stub
-    pub async fn topic_id(&self, _topic: &Topic) -> Result<Option<String>, KafkaError> {
-        Ok(None)
-    }
-
     /// Creates a topic with one replica: for tests and the demo.
     ///
     /// # Errors

@@ -48,8 +48,6 @@ pub enum Event {
     Disconnected(String),
     /// A record that was asked for is gone, and reading goes on elsewhere; or some other error of one partition.
     Trouble(String),
-    /// Out of range.
-    OutOfRange,
     /// Reading cannot go on.
     Failed(String),
 }
@@ -258,12 +256,6 @@ impl Consumer {
         }
         let assigned = self.client.incremental_assign(&list);
         assigned.map_err(|error| KafkaError::new(format!("cannot read {}", self.topic), error))
-    }
-
-    /// stub
-    pub fn restart(&self, partitions: &[(Partition, Start)]) -> Result<(), KafkaError> {
-        let _ = self.client.incremental_unassign(&self.list(&partitions.iter().map(|x| x.0).collect::<Vec<_>>()));
-        self.add(partitions)
     }
 
     /// Stops reading partitions until they are resumed. Events that are on their way still come.
