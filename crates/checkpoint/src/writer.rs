@@ -156,7 +156,8 @@ impl<S: WritableStore + 'static> CheckpointWriter<S> {
             None => {
                 let listing = self.store.list_part(COMMITS).await?;
                 let ids = batch_ids(listing.names.iter().map(String::as_str));
-                ids.last().map(|batch| batch.key(COMMITS))
+                let stranger = ids.last().filter(|batch| **batch > self.next_batch());
+                stranger.map(|batch| batch.key(COMMITS))
             }
         };
         stranger.map_or(Ok(()), |key| Err(contested(&key)))

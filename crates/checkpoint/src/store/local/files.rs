@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -15,6 +16,8 @@ use crate::store::{Put, StoredFile};
 
 /// The most files of writers that crashed that are deleted when a folder is first written.
 const MAX_LEFTOVERS: usize = 1000;
+/// How old an unfinished file is before its writer must have crashed. If it lives, it loses one try.
+const LEFTOVER_AGE: Duration = Duration::from_hours(1);
 
 /// The files of one checkpoint.
 #[derive(Debug)]
@@ -179,12 +182,18 @@ impl<D: Disk> Files<D> {
         }
     }
 
-    /// Deletes the unfinished files of writers that crashed. One of a writer that lives loses this try at the most.
+    /// Deletes the unfinished files of writers that crashed.
     fn delete_leftovers(&self, folder: &Path) {
         let names = self.names(folder).unwrap_or_default();
         let leftovers = names.iter().filter(|name| is_unfinished(name));
         for name in leftovers.take(MAX_LEFTOVERS) {
-            if let Err(error) = self.disk.remove(&folder.join(name)) {
+            let path = folder.join(name);
+            let modified = self.disk.read(&path).ok().and_then(|file| file.modified);
+            let age = modified.and_then(|modified| modified.elapsed().ok());
+            if age.is_none_or(|age| age < LEFTOVER_AGE) {
+                continue;
+            }
+            if let Err(error) = self.disk.remove(&path) {
                 tracing::debug!(name, %error, "the unfinished file of a writer that crashed cannot be deleted");
             }
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard};
+use std::time::SystemTime;
 
 use super::*;
 use crate::store::Put;
@@ -29,6 +30,8 @@ struct State {
     /// What happens before a call.
     hook: Option<(usize, Hook)>,
     has_no_links: bool,
+    /// Whether its files were just written, and not long ago.
+    is_new: bool,
 }
 
 /// A disk of which clones share the content.
@@ -120,7 +123,8 @@ impl Disk for FakeDisk {
     fn read(&self, path: &Path) -> io::Result<StoredFile> {
         let state = self.call()?;
         let content = state.contents[state.file(path)?].0.clone();
-        Ok(StoredFile { content, modified: None })
+        let modified = Some(if state.is_new { SystemTime::now() } else { SystemTime::UNIX_EPOCH });
+        Ok(StoredFile { content, modified })
     }
 
     fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
@@ -253,19 +257,19 @@ fn of_two_writers_one_wins_wherever_the_other_is() {
                 disk.state().calls = 0;
             }
             disk.state().has_no_links = has_no_links;
+            disk.state().is_new = true;
             let (second, outcome) = (disk.clone(), Arc::new(Mutex::new(None)));
             let told = outcome.clone();
             let hook = move || *told.lock().unwrap() = Some(put(&second, before, b"second").unwrap());
             disk.state().hook = Some((call, Box::new(hook)));
-            let first = put(&disk, before, b"first");
+            let first = put(&disk, before, b"first").unwrap();
             let Some(second) = outcome.lock().unwrap().take() else {
                 assert!(call > 5, "the first writer makes more calls");
                 break;
             };
             let won = match (&first, &second) {
-                (Ok(Put::Done), Put::Unexpected(_)) => &b"first"[..],
-                // An error is an unfinished file that the second took for that of a crash: the next try shows who won.
-                (Ok(Put::Unexpected(_)) | Err(_), Put::Done) => b"second",
+                (Put::Done, Put::Unexpected(_)) => &b"first"[..],
+                (Put::Unexpected(_), Put::Done) => b"second",
                 both => panic!("{call}: {both:?}"),
             };
             assert_eq!(disk.content(FILE).unwrap(), won, "{call}");
