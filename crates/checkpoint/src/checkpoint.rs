@@ -4,7 +4,8 @@
 //! the checkpoint may be anybody's.
 
 use crate::log::{
-    BatchId, COMMITS, LogError, METADATA, OFFSETS, OffsetLog, batch_ids, initial_key, parse_initial, parse_query_id,
+    BatchId, COMMITS, LogError, METADATA, OFFSETS, OffsetLog, batch_ids, initial_key, parse_initial,
+    parse_query_id,
 };
 use crate::writer::CheckpointWriter;
 use crate::{Store, StoreError, TopicOffsets, WritableStore};
@@ -47,7 +48,9 @@ pub enum CheckpointError {
         key: String,
     },
     /// A position would fall below what is recorded as done.
-    #[error("topic {topic}, partition {partition}: position {position} is below {recorded}, which is recorded as done")]
+    #[error(
+        "topic {topic}, partition {partition}: position {position} is below {recorded}, which is recorded as done"
+    )]
     Fallen {
         /// The topic.
         topic: String,
@@ -226,7 +229,9 @@ impl Batches {
     /// The newest, then those before it, as many as are kept.
     fn newest_first(&self) -> impl Iterator<Item = BatchId> {
         let searched = self.newest.filter(|_| !self.is_complete);
-        let before = searched.into_iter().flat_map(|newest| (0..=newest.0).rev().map(BatchId));
+        let before = searched
+            .into_iter()
+            .flat_map(|newest| (0..=newest.0).rev().map(BatchId));
         let listed = self.ids.iter().rev().copied().filter(|_| self.is_complete);
         let kept = usize::try_from(RETAINED_BATCHES).unwrap_or(usize::MAX);
         before.chain(listed).take(kept)
@@ -297,7 +302,11 @@ fn one_source(key: &str, content: &[u8]) -> Result<Result<OffsetLog, LogError>, 
         return Err(CheckpointError::ForeignSources { key, kafka, other });
     }
     if !log.illegal_topics.is_empty() {
-        tracing::warn!(key, topics = log.illegal_topics.join(", "), "positions of topics with illegal names are skipped");
+        tracing::warn!(
+            key,
+            topics = log.illegal_topics.join(", "),
+            "positions of topics with illegal names are skipped"
+        );
     }
     if log.offsets().is_empty() {
         return Ok(Err(LogError::Damaged("it has no position".to_owned())));

@@ -108,7 +108,9 @@ fn text(content: &[u8]) -> Result<&str, LogError> {
 
 /// The number in a first line such as `v1`.
 fn version(line: &str) -> Result<u32, LogError> {
-    let number = line.strip_prefix('v').filter(|digits| digits.len() <= VERSION_DIGITS);
+    let number = line
+        .strip_prefix('v')
+        .filter(|digits| digits.len() <= VERSION_DIGITS);
     number
         .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_digit()))
         .and_then(|digits| digits.parse().ok())

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::checkpoint::{CheckpointError, RETAINED_BATCHES, unusable};
 use crate::log::{
-    BatchId, COMMIT, COMMITS, LogError, METADATA, OFFSETS, OffsetLog, QueryMetadata, batch_ids, parse_query_id,
-    render,
+    BatchId, COMMIT, COMMITS, LogError, METADATA, OFFSETS, OffsetLog, QueryMetadata, batch_ids,
+    parse_query_id, render,
 };
 use crate::purge::Purge;
 use crate::{Put, StoredFile, TopicOffsets, WritableStore};

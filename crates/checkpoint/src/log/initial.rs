@@ -31,7 +31,10 @@ pub fn parse_initial(content: &[u8]) -> Result<TopicOffsets, LogError> {
         ),
         SourceLine::Kafka(positions, illegal) => {
             if !illegal.is_empty() {
-                tracing::warn!(topics = illegal.join(", "), "initial positions of topics with illegal names are skipped");
+                tracing::warn!(
+                    topics = illegal.join(", "),
+                    "initial positions of topics with illegal names are skipped"
+                );
             }
             Ok(positions)
         }
@@ -47,8 +50,10 @@ mod tests {
 
     #[test]
     fn initial_positions_that_spark_wrote_are_read() {
-        let spark =
-            parse_initial(include_bytes!("../../tests/fixtures/spark-3.5.7-kafka/sources/0/0")).unwrap();
+        let spark = parse_initial(include_bytes!(
+            "../../tests/fixtures/spark-3.5.7-kafka/sources/0/0"
+        ))
+        .unwrap();
         assert_eq!(spark.iter().count(), 4);
     }
 

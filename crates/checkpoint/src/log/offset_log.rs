@@ -179,10 +179,25 @@ mod tests {
 
     #[test]
     fn only_a_version_is_an_unknown_version() {
-        assert_eq!(OffsetLog::parse(b"v3\n{}\n0"), Err(LogError::Version("v3".into())));
-        for damaged in ["", "v", "v1", "v1x\n{}\n0", "x1\n{}\n0", "v9999999999\n{}\n0", "{}", "\0\0\0"] {
+        assert_eq!(
+            OffsetLog::parse(b"v3\n{}\n0"),
+            Err(LogError::Version("v3".into()))
+        );
+        for damaged in [
+            "",
+            "v",
+            "v1",
+            "v1x\n{}\n0",
+            "x1\n{}\n0",
+            "v9999999999\n{}\n0",
+            "{}",
+            "\0\0\0",
+        ] {
             let parsed = OffsetLog::parse(damaged.as_bytes());
-            assert!(matches!(parsed, Err(LogError::Damaged(_))), "{damaged:?}: {parsed:?}");
+            assert!(
+                matches!(parsed, Err(LogError::Damaged(_))),
+                "{damaged:?}: {parsed:?}"
+            );
         }
     }
 
@@ -194,7 +209,10 @@ mod tests {
         assert_eq!(OffsetLog::parse(whole).unwrap().offsets().iter().count(), 2);
         for length in 0..whole.len() {
             let parsed = OffsetLog::parse(&whole[..length]);
-            assert!(matches!(parsed, Err(LogError::Damaged(_))), "{length}: {parsed:?}");
+            assert!(
+                matches!(parsed, Err(LogError::Damaged(_))),
+                "{length}: {parsed:?}"
+            );
         }
         let mut zeros = whole.to_vec();
         zeros[70..].fill(0);
@@ -215,7 +233,14 @@ mod tests {
 
     #[test]
     fn version_2_without_the_name_of_a_source_is_refused() {
-        for line in ["{\"t\":{\"0\":1}}", "{\"logOffset\":0}", "30", ":30", "a b:30", ""] {
+        for line in [
+            "{\"t\":{\"0\":1}}",
+            "{\"logOffset\":0}",
+            "30",
+            ":30",
+            "a b:30",
+            "",
+        ] {
             let content = format!("v2\n{{}}\n0:4\n{line}\n");
             assert_eq!(
                 OffsetLog::parse(content.as_bytes()),
@@ -243,12 +268,16 @@ mod tests {
 
     #[test]
     fn files_that_spark_wrote_are_read() {
-        let kafka =
-            OffsetLog::parse(include_bytes!("../../tests/fixtures/spark-3.5.7-kafka/offsets/46")).unwrap();
+        let kafka = OffsetLog::parse(include_bytes!(
+            "../../tests/fixtures/spark-3.5.7-kafka/offsets/46"
+        ))
+        .unwrap();
         assert!(kafka.offsets().iter().count() == 4, "{kafka:?}");
         assert_eq!(kafka.acknowledged_by, None);
-        let named =
-            OffsetLog::parse(include_bytes!("../../tests/fixtures/spark-4.3.0-v2-named/offsets/5")).unwrap();
+        let named = OffsetLog::parse(include_bytes!(
+            "../../tests/fixtures/spark-4.3.0-v2-named/offsets/5"
+        ))
+        .unwrap();
         assert!(
             named.sources.is_empty() && named.other_sources == 2 && named.timestamp_ms.is_some(),
             "{named:?}"

@@ -89,7 +89,8 @@ fn has_form_of_kafka(topics: &[(String, Entries<'_>)]) -> bool {
 
 /// Whether it begins as a number does; `1.5e3` and a number of a hundred digits do.
 fn is_like_a_number(text: &str) -> bool {
-    text.trim_start_matches('-').starts_with(|first: char| first.is_ascii_digit())
+    text.trim_start_matches('-')
+        .starts_with(|first: char| first.is_ascii_digit())
 }
 
 fn positions(topics: Vec<(String, Entries<'_>)>) -> Result<SourceLine, String> {
@@ -98,11 +99,17 @@ fn positions(topics: Vec<(String, Entries<'_>)>) -> Result<SourceLine, String> {
         let mut of_topic = TopicOffsets::default();
         for (name, position) in partitions.0 {
             let wrong = |what: String| format!("topic {}, {what}", quote(&topic));
-            let partition = partition(&name)
-                .ok_or_else(|| wrong(format!("partition {}: not a whole number of 31 bits", quote(&name))))?;
+            let partition = partition(&name).ok_or_else(|| {
+                wrong(format!(
+                    "partition {}: not a whole number of 31 bits",
+                    quote(&name)
+                ))
+            })?;
             let position: i64 = position.get().parse().map_err(|_not_a_number| {
                 let offset = quote(position.get());
-                wrong(format!("partition {partition}: offset {offset} is not a whole number of 64 bits"))
+                wrong(format!(
+                    "partition {partition}: offset {offset} is not a whole number of 64 bits"
+                ))
             })?;
             if position >= 0 {
                 let mut this = TopicOffsets::default();
@@ -158,7 +165,11 @@ mod tests {
             kafka(r#"{"a.b":{"0":23,"10":45},"c":{"1":0}}"#),
             [of("a.b", 0, 23), of("a.b", 10, 45), of("c", 1, 0)]
         );
-        assert_eq!(kafka(r#"{"t":{"0":-1,"1":5}}"#), [of("t", 1, 5)], "a negative position is a wish");
+        assert_eq!(
+            kafka(r#"{"t":{"0":-1,"1":5}}"#),
+            [of("t", 1, 5)],
+            "a negative position is a wish"
+        );
         let twice = r#"{"t":{"0":7,"0":5},"u":{"0":1},"t":{"0":9,"1":2}}"#;
         assert_eq!(kafka(twice), [of("t", 0, 5), of("t", 1, 2), of("u", 0, 1)]);
         let greatest = format!(r#"{{"t":{{"{}":{}}}}}"#, i32::MAX, i64::MAX);
@@ -187,7 +198,10 @@ mod tests {
     #[test]
     fn a_number_that_kafka_cannot_have_is_refused_with_its_index() {
         for (line, expected) in [
-            (r#"{"t":{"0":1,"3":9223372036854775808}}"#, "\"t\", partition 3: offset \"9223372036854775808\""),
+            (
+                r#"{"t":{"0":1,"3":9223372036854775808}}"#,
+                "\"t\", partition 3: offset \"9223372036854775808\"",
+            ),
             (r#"{"t":{"0":1.0}}"#, "partition 0: offset \"1.0\""),
             (r#"{"t":{"0":1e3}}"#, "partition 0: offset \"1e3\""),
             (r#"{"t":{"0":"7"}}"#, "partition 0: offset \"\\\"7\\\"\""),

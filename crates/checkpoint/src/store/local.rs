@@ -74,9 +74,8 @@ impl WritableStore for LocalFolder {
         content: &[u8],
     ) -> std::result::Result<Put, StoreError> {
         let (expected, content) = (expected.map(<[u8]>::to_vec), content.to_vec());
-        let put = move |files: &Files<ThisMachine>, path: &Path| {
-            files.put_if(path, expected.as_deref(), &content)
-        };
+        let put =
+            move |files: &Files<ThisMachine>, path: &Path| files.put_if(path, expected.as_deref(), &content);
         self.with("write", key, put).await
     }
 
@@ -113,7 +112,10 @@ mod tests {
         let store = LocalFolder::new(folder.path().join("a/checkpoint"));
         assert_eq!(store.list("offsets").await.unwrap(), Vec::<String>::new());
         assert_eq!(store.put_if("offsets/0", None, b"a").await.unwrap(), Put::Done);
-        assert_eq!(store.put_if("offsets/0", Some(b"a"), b"b").await.unwrap(), Put::Done);
+        assert_eq!(
+            store.put_if("offsets/0", Some(b"a"), b"b").await.unwrap(),
+            Put::Done
+        );
         let put = store.put_if("offsets/0", None, b"c").await.unwrap();
         assert!(matches!(put, Put::Unexpected(Some(file)) if file.content == b"b"));
         assert_eq!(

@@ -192,7 +192,9 @@ impl S3Folder {
                         "the store knows no If-None-Match: two workers on this checkpoint are noticed late"
                     );
                 }
-                self.put(key, content, &Condition::Always).await.map(|()| Put::Done)
+                self.put(key, content, &Condition::Always)
+                    .await
+                    .map(|()| Put::Done)
             }
             Err(failure) => Err(failure),
         }

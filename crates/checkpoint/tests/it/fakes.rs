@@ -34,7 +34,9 @@ impl MemoryStore {
     /// With the files of a fixture.
     pub(crate) fn of_fixture(name: &str) -> Self {
         let store = Self::default();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/fixtures")
+            .join(name);
         for folder in ["", "offsets/", "commits/", "sources/0/"] {
             for entry in std::fs::read_dir(root.join(folder)).into_iter().flatten() {
                 let path = entry.unwrap().path();
@@ -48,7 +50,11 @@ impl MemoryStore {
     }
 
     pub(crate) fn put(&self, key: &str, content: &[u8]) {
-        self.0.lock().unwrap().files.insert(key.to_owned(), content.to_vec());
+        self.0
+            .lock()
+            .unwrap()
+            .files
+            .insert(key.to_owned(), content.to_vec());
     }
 
     pub(crate) fn remove(&self, key: &str) {

@@ -16,7 +16,10 @@ async fn writer(store: &MemoryStore) -> CheckpointWriter<MemoryStore> {
 async fn commit_until(writer: &mut CheckpointWriter<MemoryStore>, last: i64) {
     let next = writer.last_batch().map_or(0, |batch| batch.0 + 1);
     for batch in next..=last {
-        assert_eq!(writer.commit(&at(&[(0, batch)]), 7).await.unwrap(), BatchId(batch));
+        assert_eq!(
+            writer.commit(&at(&[(0, batch)]), 7).await.unwrap(),
+            BatchId(batch)
+        );
         tokio::task::yield_now().await;
     }
 }
@@ -40,11 +43,18 @@ async fn what_a_start_finds_is_deleted_a_few_batches_behind_each_commit() {
     let store = MemoryStore::default();
     commit_until(&mut writer(&store).await, 0).await;
     for batch in 1..600 {
-        store.put(&format!("offsets/{batch}"), store.get("offsets/0").unwrap().as_bytes());
+        store.put(
+            &format!("offsets/{batch}"),
+            store.get("offsets/0").unwrap().as_bytes(),
+        );
         store.put(&format!("commits/{batch}"), b"v1\n{}");
     }
     let mut writer = writer(&store).await;
-    assert_eq!(count(&store, "offsets/"), 600, "nothing is deleted before the first commit");
+    assert_eq!(
+        count(&store, "offsets/"),
+        600,
+        "nothing is deleted before the first commit"
+    );
     for _ in 0..40 {
         let before = count(&store, "offsets/");
         let last = writer.last_batch().unwrap();
@@ -92,10 +102,18 @@ async fn a_delete_that_never_answers_holds_up_no_commit() {
 #[tokio::test]
 async fn a_store_that_allows_no_deleting_is_asked_once() {
     let store = MemoryStore::default();
-    store.fail(|request| request.starts_with("delete ").then_some(Fault::Refused(StoreErrorKind::Denied)));
+    store.fail(|request| {
+        request
+            .starts_with("delete ")
+            .then_some(Fault::Refused(StoreErrorKind::Denied))
+    });
     commit_until(&mut writer(&store).await, 300).await;
     assert_eq!(count(&store, "offsets/"), 301);
-    let deletes = store.requests().iter().filter(|request| request.starts_with("delete ")).count();
+    let deletes = store
+        .requests()
+        .iter()
+        .filter(|request| request.starts_with("delete "))
+        .count();
     assert!(deletes <= 2, "{deletes}");
 }
 
@@ -122,7 +140,10 @@ async fn a_checkpoint_with_more_batches_than_can_be_listed_is_read_with_few_requ
         let requests = store.requests().len();
         assert!(requests < 60, "{requests}");
         let mut writer = checkpoint.take_over().await.unwrap();
-        assert_eq!(writer.commit(&at(&[(0, batches)]), 7).await.unwrap(), BatchId(batches));
+        assert_eq!(
+            writer.commit(&at(&[(0, batches)]), 7).await.unwrap(),
+            BatchId(batches)
+        );
         store.remove(&format!("offsets/{batches}"));
         store.remove(&format!("commits/{batches}"));
     }

@@ -215,13 +215,18 @@ impl<D: Disk> Files<D> {
 const UNFINISHED: &str = ".outrigger-";
 
 fn is_unfinished(name: &str) -> bool {
-    let end = name.strip_prefix('.').and_then(|name| name.split_once(UNFINISHED));
+    let end = name
+        .strip_prefix('.')
+        .and_then(|name| name.split_once(UNFINISHED));
     let writer = end.and_then(|(_, end)| end.split_once('.'));
     writer.is_some_and(|(writer, what)| Uuid::parse_str(writer).is_ok() && matches!(what, "new" | "old"))
 }
 
 fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// The folder of a path; of a relative one of a single name, the current one.

@@ -63,7 +63,10 @@ impl Gate {
     ) -> Result<T> {
         let turn = self.turn().await?;
         let calls = CALLS.try_acquire().map_err(|_none_left| {
-            Error::new(ErrorKind::TimedOut, format!("{MAX_CALLS} calls to file systems hang"))
+            Error::new(
+                ErrorKind::TimedOut,
+                format!("{MAX_CALLS} calls to file systems hang"),
+            )
         })?;
         let running = Running {
             action,
@@ -120,7 +123,10 @@ mod tests {
         let hangs = gate.call("read", move || Ok(released.recv().is_ok()));
         let (hung, ()) = tokio::join!(hangs, tokio::time::advance(CALL_TIMEOUT));
         let error = hung.unwrap_err();
-        assert!(error.kind() == ErrorKind::TimedOut && error.to_string().contains("a call to read hangs"), "{error}");
+        assert!(
+            error.kind() == ErrorKind::TimedOut && error.to_string().contains("a call to read hangs"),
+            "{error}"
+        );
         for _ in 0..1000 {
             let before = Instant::now();
             let error = gate.call("write", || Ok(())).await.unwrap_err();

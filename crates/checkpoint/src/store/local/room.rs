@@ -25,7 +25,11 @@ pub(super) fn check(folder: &Path) -> Result<()> {
 /// The folder, or the nearest above it that exists.
 fn existing(folder: &Path) -> Result<PathBuf> {
     for above in folder.ancestors() {
-        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        let above = if above.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            above
+        };
         match above.metadata() {
             Ok(metadata) if metadata.is_dir() => return Ok(above.to_owned()),
             Ok(_) => {
@@ -44,11 +48,15 @@ fn room(of: &StatVfs) -> Result<()> {
     let full = |what: String| Err(Error::new(ErrorKind::StorageFull, what));
     let free = of.f_bavail.saturating_mul(of.f_frsize);
     if of.f_blocks > 0 && free < MIN_FREE_BYTES {
-        return full(format!("{free} bytes are free; a checkpoint needs {MIN_FREE_BYTES}"));
+        return full(format!(
+            "{free} bytes are free; a checkpoint needs {MIN_FREE_BYTES}"
+        ));
     }
     if of.f_files > 0 && of.f_favail < MIN_FREE_FILES {
         let free = of.f_favail;
-        return full(format!("{free} more files can be made; a checkpoint needs {MIN_FREE_FILES}"));
+        return full(format!(
+            "{free} more files can be made; a checkpoint needs {MIN_FREE_FILES}"
+        ));
     }
     Ok(())
 }

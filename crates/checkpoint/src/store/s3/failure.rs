@@ -119,8 +119,8 @@ impl Failure {
             "401" | "403" | "credentials" => StoreErrorKind::Denied,
             "501" => StoreErrorKind::Permanent,
             "408" | "409" | "429" | "timeout" | "connection" => StoreErrorKind::Passing,
-            // The answer was torn, or is not S3's.
-            "400" | "404" if self.name.is_empty() => StoreErrorKind::Passing,
+            // The answer was torn, or is not S3's. `NotFound` is the SDK's name of an answer without a body.
+            "400" | "404" if matches!(self.name.as_str(), "" | "NotFound") => StoreErrorKind::Passing,
             code if code.starts_with('5') || code.starts_with('2') => StoreErrorKind::Passing,
             _ => StoreErrorKind::Permanent,
         }

@@ -64,9 +64,14 @@ impl FakeDisk {
             above.all(|above| state.durable.contains_key(above))
         };
         let names: BTreeMap<_, _> = state.durable.iter().filter(|(path, _)| is_there(path)).collect();
-        let names: BTreeMap<PathBuf, Node> =
-            names.into_iter().map(|(path, node)| (path.clone(), node.clone())).collect();
-        let contents = state.contents.iter().map(|(_, durable)| (durable.clone(), durable.clone()));
+        let names: BTreeMap<PathBuf, Node> = names
+            .into_iter()
+            .map(|(path, node)| (path.clone(), node.clone()))
+            .collect();
+        let contents = state
+            .contents
+            .iter()
+            .map(|(_, durable)| (durable.clone(), durable.clone()));
         Self(Arc::new(Mutex::new(State {
             contents: contents.collect(),
             durable: names.clone(),
@@ -123,7 +128,11 @@ impl Disk for FakeDisk {
     fn read(&self, path: &Path) -> io::Result<StoredFile> {
         let state = self.call()?;
         let content = state.contents[state.file(path)?].0.clone();
-        let modified = Some(if state.is_new { SystemTime::now() } else { SystemTime::UNIX_EPOCH });
+        let modified = Some(if state.is_new {
+            SystemTime::now()
+        } else {
+            SystemTime::UNIX_EPOCH
+        });
         Ok(StoredFile { content, modified })
     }
 
@@ -232,10 +241,18 @@ fn a_loss_of_power_at_any_call_leaves_a_whole_file_or_none_and_nothing_that_stay
             disk = disk.after_power_cut();
             for disk in [killed, disk] {
                 let there = disk.content(FILE);
-                let is_whole = there.is_none() || there.as_deref() == before || there.as_deref() == Some(b"new");
+                let is_whole =
+                    there.is_none() || there.as_deref() == before || there.as_deref() == Some(b"new");
                 assert!(is_whole, "{calls}: {there:?}");
-                assert!(done.is_err() || there.as_deref() == Some(b"new"), "{calls}: {there:?}");
-                assert_eq!(put(&disk, there.as_deref(), b"next").unwrap(), Put::Done, "{calls}");
+                assert!(
+                    done.is_err() || there.as_deref() == Some(b"new"),
+                    "{calls}: {there:?}"
+                );
+                assert_eq!(
+                    put(&disk, there.as_deref(), b"next").unwrap(),
+                    Put::Done,
+                    "{calls}"
+                );
                 let names = disk.names(Path::new("/data/a/checkpoint/offsets")).unwrap();
                 assert_eq!(names, ["7"], "{calls}");
             }
@@ -249,7 +266,12 @@ fn a_loss_of_power_at_any_call_leaves_a_whole_file_or_none_and_nothing_that_stay
 
 #[test]
 fn of_two_writers_one_wins_wherever_the_other_is() {
-    for (before, has_no_links) in [(None, false), (None, true), (Some(&b"old"[..]), false), (Some(b"old"), true)] {
+    for (before, has_no_links) in [
+        (None, false),
+        (None, true),
+        (Some(&b"old"[..]), false),
+        (Some(b"old"), true),
+    ] {
         for call in 1..20 {
             let disk = FakeDisk::new();
             if let Some(old) = before {
@@ -290,7 +312,10 @@ fn a_file_that_was_placed_and_not_synced_is_lasting_when_it_is_found() {
     put(&disk, None, b"new").unwrap_err();
     disk.state().power_until = None;
     assert_eq!(disk.after_power_cut().content(FILE), None);
-    assert!(matches!(put(&disk, None, b"new").unwrap(), Put::Unexpected(Some(_))));
+    assert!(matches!(
+        put(&disk, None, b"new").unwrap(),
+        Put::Unexpected(Some(_))
+    ));
     assert_eq!(disk.after_power_cut().content(FILE).unwrap(), b"new");
 }
 
