@@ -95,6 +95,7 @@ pub(crate) async fn inspect(location: &Location, folder: Folder) -> anyhow::Resu
             timestamp_ms,
             sources,
             other_sources,
+            ..
         } = seen.log;
         let since = seen
             .committed_at

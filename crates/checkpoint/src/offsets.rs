@@ -27,14 +27,10 @@ impl TopicOffsets {
 
     /// All positions, in order of topic and partition.
     pub fn iter(&self) -> impl Iterator<Item = (&str, i32, i64)> {
-        let of_topic = |(topic, partitions): (_, &BTreeMap<i32, i64>)| {
-            let topic: &String = topic;
-            partitions
-                .iter()
-                .map(move |(partition, position)| (topic.as_str(), *partition, *position))
-                .collect::<Vec<_>>()
-        };
-        self.0.iter().flat_map(of_topic)
+        self.0.iter().flat_map(|(topic, partitions)| {
+            let of_topic = partitions.iter();
+            of_topic.map(|(partition, position)| (topic.as_str(), *partition, *position))
+        })
     }
 
     /// Whether there is no position.
@@ -42,25 +38,24 @@ impl TopicOffsets {
         self.0.values().all(BTreeMap::is_empty)
     }
 
-    /// The positions in a source line of an offset log, if it is of Kafka's form: an object of topics, each an object
-    /// of partitions. Other sources write other things, which are not ours to judge. A negative position is a wish,
-    /// such as `-1` for the latest, and no position; Spark writes it into options only, so it is passed over.
-    pub(crate) fn of_source_line(line: &str) -> Option<Self> {
-        let mut offsets: Self = serde_json::from_str(line).ok()?;
-        let proper = !offsets.0.is_empty() && offsets.iter().all(|(_, partition, _)| partition >= 0);
-        for partitions in offsets.0.values_mut() {
-            partitions.retain(|_, position| *position >= 0);
-        }
-        proper.then_some(offsets)
-    }
-
     /// Takes the positions of another source; where both have a partition, the lower one.
     pub fn merge(&mut self, other: &Self) {
         for (topic, partition, position) in other.iter() {
-            let lower = self
-                .get(topic, partition)
-                .map_or(position, |known| known.min(position));
-            self.set(topic, partition, lower);
+            let known = self.get(topic, partition);
+            self.set(
+                topic,
+                partition,
+                known.map_or(position, |known| known.min(position)),
+            );
+        }
+    }
+
+    /// Takes the positions of partitions that have none here.
+    pub(crate) fn carry_over(&mut self, before: &Self) {
+        for (topic, partition, position) in before.iter() {
+            if self.get(topic, partition).is_none() {
+                self.set(topic, partition, position);
+            }
         }
     }
 }
@@ -70,34 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_kafkas_form_is_taken_for_kafka() {
-        let kafka = TopicOffsets::of_source_line(r#"{"a.b":{"0":23,"10":45},"c":{"1":0}}"#).unwrap();
-        assert_eq!(
-            kafka.iter().collect::<Vec<_>>(),
-            [("a.b", 0, 23), ("a.b", 10, 45), ("c", 1, 0)]
-        );
-        for other in [
-            "30",
-            "-",
-            "{}",
-            r#"{"logOffset":0}"#,
-            r#"{"t":{"x":1}}"#,
-            r#"{"t":{"-1":1}}"#,
-            "{",
-            "",
-        ] {
-            assert_eq!(TopicOffsets::of_source_line(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn a_negative_position_is_none() {
-        let kafka = TopicOffsets::of_source_line(r#"{"t":{"0":-1,"1":5}}"#).unwrap();
-        assert_eq!(kafka.iter().collect::<Vec<_>>(), [("t", 1, 5)]);
-    }
-
-    #[test]
-    fn of_two_sources_of_a_partition_the_one_behind_counts() {
+    fn of_two_sources_of_a_partition_the_lower_position_counts() {
         let mut offsets = TopicOffsets::default();
         offsets.set("t", 0, 5);
         let mut other = TopicOffsets::default();
@@ -105,5 +73,16 @@ mod tests {
         other.set("t", 1, 9);
         offsets.merge(&other);
         assert_eq!(offsets.iter().collect::<Vec<_>>(), [("t", 0, 3), ("t", 1, 9)]);
+    }
+
+    #[test]
+    fn only_partitions_without_a_position_are_carried_over() {
+        let mut offsets = TopicOffsets::default();
+        offsets.set("t", 0, 5);
+        let mut before = TopicOffsets::default();
+        before.set("t", 0, 3);
+        before.set("t", 1, 9);
+        offsets.carry_over(&before);
+        assert_eq!(offsets.iter().collect::<Vec<_>>(), [("t", 0, 5), ("t", 1, 9)]);
     }
 }

@@ -1,238 +1,212 @@
-//! Owns the order in which a checkpoint is written, and where a writer takes it up again.
+//! Owns the order in which a checkpoint is written.
 //!
-//! A batch is planned, processed, committed; only then comes the next. What stands in `commits` was processed, however
-//! the writer ended.
+//! Each batch states what is done: first `offsets/N`, which of two writers only one can make, then `commits/N`, which is
+//! the same from every writer. What a kill leaves between the two is true, and the next start commits it.
 
+use std::sync::Arc;
+
+use crate::checkpoint::{CheckpointError, RETAINED_BATCHES, unusable};
 use crate::log::{
     BatchId, COMMIT, COMMITS, LogError, METADATA, OFFSETS, OffsetLog, QueryMetadata, batch_ids,
-    parse_initial, parse_query_id, render_initial,
+    parse_query_id, render,
 };
-use crate::{Store, StoreError, TopicOffsets};
+use crate::purge::Purge;
+use crate::{Put, StoredFile, TopicOffsets, WritableStore};
 
-/// How many batches are kept behind the newest, as Spark does (`spark.sql.streaming.minBatchesToRetain`).
-pub const RETAINED_BATCHES: i64 = 100;
+/// The most batches that one call writes: one of a call before that failed half way, and its own.
+const MAX_BATCHES: usize = 2;
 
-/// Where the only source of a query keeps its first positions.
-const INITIAL: &str = "sources/0/0";
-
-/// Why a checkpoint cannot be written or taken up.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// The store failed; trying again may help.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A file is not what it should be, and nothing older can stand in for it.
-    #[error("{key}: {what}")]
-    Damaged {
-        /// The file.
-        key: String,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// The file was there already, and says something else.
-    #[error("{key} was written by somebody else; two writers share this checkpoint")]
-    Contested {
-        /// The file.
-        key: String,
-    },
-}
-
-/// Where a writer takes up a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resume {
-    /// What has been processed: the end of the newest batch that is planned and committed. Without one, the positions
-    /// at which the checkpoint began.
-    pub processed: TopicOffsets,
-    /// The end of the batch that was planned and not committed: it must be processed first, up to this very end.
-    pub planned: Option<TopicOffsets>,
-}
-
-/// Writes a checkpoint.
+/// Writes a checkpoint that was taken over.
+#[derive(Debug)]
 pub struct CheckpointWriter<S> {
-    store: S,
-    next: BatchId,
-    planned: bool,
+    store: Arc<S>,
+    /// Tells the files of this writer from those of any other.
+    id: String,
+    last: Option<BatchId>,
+    /// What `last` records.
+    recorded: TopicOffsets,
+    /// Positions that may fall: see [`Self::reset`].
+    resets: TopicOffsets,
+    /// The batch that comes next, and the content of its file, if it was planned and is to be replaced.
+    planned: Option<(BatchId, Vec<u8>)>,
+    purge: Purge,
 }
 
-impl<S: Store> CheckpointWriter<S> {
-    /// Takes up the checkpoint in `store`, or begins one.
-    ///
-    /// # Errors
-    /// Where the store fails, or batches are committed of which not one can be read.
-    pub async fn open(store: S) -> Result<(Self, Resume), CheckpointError> {
-        ensure_metadata(&store).await?;
-        let commits = list(&store, COMMITS).await?;
-        let offsets = list(&store, OFFSETS).await?;
-        let processed = match newest_processed(&store, &commits).await? {
-            Some(processed) => processed,
-            None => initial(&store).await?,
-        };
-
-        let last_commit = commits.last().copied();
-        let after = last_commit.map_or(BatchId(0), BatchId::next);
-        let open = offsets.last().copied().filter(|&id| id >= after);
-        let planned = match open {
-            Some(id) => read_offsets(&store, id).await?.ok(),
-            None => None,
-        };
-        if let (Some(id), None) = (open, &planned) {
-            // It was never committed, so nothing depends on it.
-            tracing::warn!(batch = id.0, "removing an unreadable plan");
-            store.delete(&id.key(OFFSETS)).await?;
+impl<S: WritableStore + 'static> CheckpointWriter<S> {
+    pub(crate) fn new(
+        store: S,
+        last: Option<BatchId>,
+        recorded: TopicOffsets,
+        planned: Option<(BatchId, Vec<u8>)>,
+    ) -> Self {
+        Self {
+            store: Arc::new(store),
+            id: uuid::Uuid::new_v4().to_string(),
+            last,
+            recorded,
+            resets: TopicOffsets::default(),
+            planned,
+            purge: Purge::default(),
         }
-        let writer = Self {
-            store,
-            next: open.unwrap_or(after),
-            planned: planned.is_some(),
-        };
-        writer.purge(&commits, &offsets).await?;
-        Ok((writer, Resume { processed, planned }))
     }
 
-    /// Writes down at which positions a new checkpoint begins. Without them a first batch that is planned and not
-    /// committed could not be processed again from its beginning.
+    /// The newest batch that is committed.
+    pub fn last_batch(&self) -> Option<BatchId> {
+        self.last
+    }
+
+    /// Everything below is recorded as done.
+    pub fn recorded(&self) -> &TopicOffsets {
+        &self.recorded
+    }
+
+    /// The log of a partition began again, so what is recorded of it is of no record any more. The next commit records
+    /// this position, or a higher one.
+    pub fn reset(&mut self, topic: &str, partition: i32, position: i64) {
+        self.resets.set(topic, partition, position);
+    }
+
+    /// Records that everything below `positions` is done. Partitions that are not named stay as they are. Nothing is
+    /// written if nothing moved.
+    ///
+    /// It can be called again after a failure, with these positions or newer ones. A new checkpoint's first positions are
+    /// recorded by it too, before anything is read: without them a restart would not know where it began.
     ///
     /// # Errors
-    /// Where the store fails.
-    pub async fn begin(&self, positions: &TopicOffsets) -> Result<(), CheckpointError> {
-        let content = render_initial(positions).map_err(|error| damaged(INITIAL, &error))?;
-        Ok(self.store.write(INITIAL, &content).await?)
-    }
-
-    /// The batch that is planned, or will be next.
-    pub fn batch(&self) -> BatchId {
-        self.next
-    }
-
-    /// Plans the next batch: it ends at `ends`, which must hold every partition that was ever processed. Planning it
-    /// again, after a failure, with the same ends is no error.
-    ///
-    /// # Errors
-    /// Where the store fails, or another writer has planned it.
-    pub async fn plan(&mut self, ends: &TopicOffsets, timestamp_ms: i64) -> Result<(), CheckpointError> {
-        let key = self.next.key(OFFSETS);
-        if let Some(there) = self.store.read(&key).await? {
-            let same = OffsetLog::parse(&there.content).is_ok_and(|log| log.offsets() == *ends);
-            if !same {
-                return Err(CheckpointError::Contested { key });
+    /// If the store fails, a position would fall, or another writer has won: see [`CheckpointError`].
+    pub async fn commit(
+        &mut self,
+        positions: &TopicOffsets,
+        timestamp_ms: i64,
+    ) -> Result<BatchId, CheckpointError> {
+        let positions = self.next_positions(positions)?;
+        if positions.is_empty() {
+            return Err(CheckpointError::NoPositions);
+        }
+        for _ in 0..MAX_BATCHES {
+            if self.last.is_none() || self.recorded != positions {
+                self.write_batch(&positions, timestamp_ms).await?;
             }
-        } else {
-            let log = OffsetLog::of_one_source(Some(timestamp_ms), ends.clone());
-            let content = log.render().map_err(|error| damaged(&key, &error))?;
-            self.store.write(&key, &content).await?;
         }
-        self.planned = true;
+        self.resets = TopicOffsets::default();
+        self.last
+            .filter(|_| self.recorded == positions)
+            .ok_or_else(|| contested(&self.next_batch().key(OFFSETS)))
+    }
+
+    /// The positions with those of all other partitions.
+    fn next_positions(&self, positions: &TopicOffsets) -> Result<TopicOffsets, CheckpointError> {
+        let mut next = positions.clone();
+        next.carry_over(&self.resets);
+        for (topic, partition, position) in next.iter() {
+            let floor = self.resets.get(topic, partition);
+            match floor.or_else(|| self.recorded.get(topic, partition)) {
+                Some(recorded) if position < recorded => {
+                    let topic = topic.to_owned();
+                    return Err(CheckpointError::Fallen {
+                        topic,
+                        partition,
+                        position,
+                        recorded,
+                    });
+                }
+                _ => {}
+            }
+        }
+        next.carry_over(&self.recorded);
+        Ok(next)
+    }
+
+    fn next_batch(&self) -> BatchId {
+        let planned = self.planned.as_ref().map(|(batch, _)| *batch);
+        planned.unwrap_or_else(|| self.last.map_or(BatchId(0), BatchId::next))
+    }
+
+    /// Writes the next batch; where a call before has written its positions, those, and else these.
+    async fn write_batch(
+        &mut self,
+        positions: &TopicOffsets,
+        timestamp_ms: i64,
+    ) -> Result<(), CheckpointError> {
+        let batch = self.next_batch();
+        let key = batch.key(OFFSETS);
+        self.find_predecessor().await?;
+        let content = render(positions, timestamp_ms, &self.id)
+            .map_err(|error| unusable(&key, LogError::Damaged(error.to_string())))?;
+        let planned = self.planned.as_ref().map(|(_, content)| content.as_slice());
+        let written = match self.store.put_if(&key, planned, &content).await? {
+            Put::Done => positions.clone(),
+            Put::Unexpected(there) => self.own(there).ok_or_else(|| contested(&key))?,
+        };
+        self.write_commit(batch).await?;
+        (self.last, self.recorded, self.planned) = (Some(batch), written, None);
+        self.purge.add(BatchId(batch.0 - RETAINED_BATCHES - 1));
+        self.purge.advance(&self.store);
         Ok(())
     }
 
-    /// Commits the planned batch: it has been processed.
-    ///
-    /// # Errors
-    /// Where the store fails; the batch is then still planned, and can be committed again.
-    pub async fn commit(&mut self) -> Result<BatchId, CheckpointError> {
-        let batch = self.next;
-        if !self.planned {
-            return Err(CheckpointError::Damaged {
-                key: batch.key(OFFSETS),
-                what: "it was not planned".to_owned(),
-            });
-        }
-        self.store.write(&batch.key(COMMITS), COMMIT).await?;
-        self.planned = false;
-        self.next = batch.next();
-        let old = BatchId(batch.0 - RETAINED_BATCHES - 1);
-        if old.0 >= 0 {
-            self.forget(old).await;
-        }
-        Ok(batch)
+    /// The batch before must be there. If another writer is more than all kept batches ahead, it has deleted that one, and
+    /// the next one too, which would then look free.
+    async fn find_predecessor(&self) -> Result<(), CheckpointError> {
+        let stranger = match self.last {
+            Some(last) => {
+                let key = last.key(COMMITS);
+                self.store.read(&key).await?.is_none().then_some(key)
+            }
+            None => {
+                let listing = self.store.list_part(COMMITS).await?;
+                let ids = batch_ids(listing.names.iter().map(String::as_str));
+                let stranger = ids.last().filter(|batch| **batch > self.next_batch());
+                stranger.map(|batch| batch.key(COMMITS))
+            }
+        };
+        stranger.map_or(Ok(()), |key| Err(contested(&key)))
     }
 
-    /// Deletes what is older than the retention.
-    async fn purge(&self, commits: &[BatchId], offsets: &[BatchId]) -> Result<(), CheckpointError> {
-        let oldest = self.next.0 - 1 - RETAINED_BATCHES;
-        for old in commits.iter().chain(offsets).filter(|id| id.0 < oldest) {
-            self.forget(*old).await;
+    /// The positions of a file, if this writer has written it: a call before failed after the write, or its answer was
+    /// lost.
+    fn own(&self, file: Option<StoredFile>) -> Option<TopicOffsets> {
+        let log = OffsetLog::parse(&file?.content).ok()?;
+        (log.acknowledged_by.as_ref() == Some(&self.id)).then(|| log.offsets())
+    }
+
+    /// Commits the newest batch, which another run left without its commit.
+    pub(crate) async fn write_last_commit(&self) -> Result<(), CheckpointError> {
+        match self.last {
+            Some(last) => self.write_commit(last).await,
+            None => Ok(()),
         }
+    }
+
+    async fn write_commit(&self, batch: BatchId) -> Result<(), CheckpointError> {
+        // What is there already says the same.
+        drop(self.store.put_if(&batch.key(COMMITS), None, COMMIT).await?);
         Ok(())
     }
 
-    /// Deletes an old batch. It is in nobody's way, so a failure is only told.
-    async fn forget(&self, old: BatchId) {
-        for folder in [OFFSETS, COMMITS] {
-            if let Err(error) = self.store.delete(&old.key(folder)).await {
-                tracing::warn!(batch = old.0, %error, "an old batch was not deleted");
-            }
-        }
-    }
-}
-
-async fn ensure_metadata(store: &impl Store) -> Result<(), CheckpointError> {
-    if let Some(file) = store.read(METADATA).await? {
-        parse_query_id(&file.content).map_err(|error| damaged(METADATA, &error))?;
-    } else {
+    pub(crate) async fn write_metadata(&self) -> Result<(), CheckpointError> {
+        let damaged = |error: serde_json::Error| unusable(METADATA, LogError::Damaged(error.to_string()));
         let metadata = QueryMetadata {
             id: uuid::Uuid::new_v4().to_string(),
         };
-        let content = serde_json::to_vec(&metadata).map_err(|error| damaged(METADATA, &error))?;
-        store.write(METADATA, &content).await?;
-    }
-    Ok(())
-}
-
-async fn list(store: &impl Store, folder: &str) -> Result<Vec<BatchId>, CheckpointError> {
-    Ok(batch_ids(store.list(folder).await?.iter().map(String::as_str)))
-}
-
-/// The end of the newest committed batch whose plan can be read. An older one only means that more is processed again.
-async fn newest_processed(
-    store: &impl Store,
-    commits: &[BatchId],
-) -> Result<Option<TopicOffsets>, CheckpointError> {
-    let mut failure = None;
-    for &id in commits.iter().rev() {
-        match read_offsets(store, id).await? {
-            Ok(offsets) => return Ok(Some(offsets)),
-            Err(error) => {
-                tracing::warn!(batch = id.0, %error, "a committed batch has no readable plan; falling back");
-                failure.get_or_insert(CheckpointError::Damaged {
-                    key: id.key(OFFSETS),
-                    what: error.to_string(),
-                });
+        let content = serde_json::to_vec(&metadata).map_err(damaged)?;
+        match self.store.put_if(METADATA, None, &content).await? {
+            Put::Unexpected(Some(file)) => {
+                let id = parse_query_id(&file.content);
+                id.map(drop).map_err(|source| unusable(METADATA, source))
             }
+            Put::Done | Put::Unexpected(None) => Ok(()),
         }
     }
-    failure.map_or(Ok(None), Err)
-}
 
-async fn initial(store: &impl Store) -> Result<TopicOffsets, CheckpointError> {
-    let Some(file) = store.read(INITIAL).await? else {
-        return Ok(TopicOffsets::default());
-    };
-    parse_initial(&file.content).map_err(|error| CheckpointError::Damaged {
-        key: INITIAL.to_owned(),
-        what: error.to_string(),
-    })
-}
-
-async fn read_offsets(
-    store: &impl Store,
-    id: BatchId,
-) -> Result<Result<TopicOffsets, LogError>, CheckpointError> {
-    let Some(file) = store.read(&id.key(OFFSETS)).await? else {
-        return Ok(Err(LogError::Damaged("it is missing".to_owned())));
-    };
-    Ok(OffsetLog::parse(&file.content).and_then(|log| {
-        let offsets = log.offsets();
-        if offsets.is_empty() {
-            return Err(LogError::Damaged("it has no Kafka source".to_owned()));
+    /// Lets old batches be deleted after the next commits.
+    pub(crate) fn purge_later(&mut self, old: Vec<BatchId>) {
+        for batch in old {
+            self.purge.add(batch);
         }
-        Ok(offsets)
-    }))
+    }
 }
 
-fn damaged(key: &str, error: &impl std::fmt::Display) -> CheckpointError {
-    CheckpointError::Damaged {
-        key: key.to_owned(),
-        what: error.to_string(),
-    }
+fn contested(key: &str) -> CheckpointError {
+    CheckpointError::Contested { key: key.to_owned() }
 }

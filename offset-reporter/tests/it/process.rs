@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use checkpoint::{CheckpointWriter, LocalFolder, TopicOffsets};
+use checkpoint::{Checkpoint, CheckpointWriter, LocalFolder, TopicOffsets};
 use kafka_io::{Cluster, MockBroker, TopicPartition};
 use testbed::{Process, connection, until};
 
@@ -29,7 +29,8 @@ impl Place {
         broker.create_topic("documents", 1).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let store = LocalFolder::new(folder.path().join("checkpoint"));
-        let (writer, _) = CheckpointWriter::open(store).await.unwrap();
+        let checkpoint = Checkpoint::read(store).await.unwrap();
+        let writer = checkpoint.take_over().await.unwrap();
         Self {
             broker,
             folder,
@@ -41,8 +42,7 @@ impl Place {
     async fn commit(&mut self, offset: i64) {
         let mut ends = TopicOffsets::default();
         ends.set("documents", 0, offset);
-        self.writer.plan(&ends, 1_795_337_460_366).await.unwrap();
-        self.writer.commit().await.unwrap();
+        self.writer.commit(&ends, 1_795_337_460_366).await.unwrap();
     }
 
     fn config(&self) -> String {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use checkpoint::{CheckpointWriter, LocalFolder, TopicOffsets};
+use checkpoint::{BatchId, COMMITS, Checkpoint, LocalFolder, OFFSETS, Put, TopicOffsets, WritableStore};
 use kafka_io::{Cluster, Compression, Connection, Outgoing, Topic, TopicPartition};
 use tempfile::TempDir;
 use testbed::{Kafka, KafkaSettings, Process, connection, produce, until};
@@ -124,12 +124,18 @@ impl Stage {
     }
 }
 
-/// A checkpoint that a test writes.
-pub(crate) struct Written(CheckpointWriter<LocalFolder>);
+/// A checkpoint that a test writes as Spark does: a topic that a query leaves is not in its next batch.
+pub(crate) struct Written {
+    folder: PathBuf,
+    next: i64,
+}
 
 impl Written {
     pub(crate) async fn at(folder: PathBuf) -> Self {
-        Self(CheckpointWriter::open(LocalFolder::new(folder)).await.unwrap().0)
+        let checkpoint = Checkpoint::read(LocalFolder::new(&folder)).await.unwrap();
+        // It has a query id and no batch.
+        drop(checkpoint.take_over().await.unwrap());
+        Self { folder, next: 0 }
     }
 
     /// Commits a batch that ends at these positions.
@@ -138,7 +144,14 @@ impl Written {
         for (topic, partition, position) in positions {
             ends.set(topic, *partition, *position);
         }
-        self.0.plan(&ends, 1_795_337_460_366).await.unwrap();
-        self.0.commit().await.unwrap();
+        let ends = serde_json::to_string(&ends).unwrap();
+        let log = format!("v1\n{{\"batchTimestampMs\":1795337460366}}\n{ends}");
+        let store = LocalFolder::new(&self.folder);
+        for (part, content) in [(OFFSETS, log.as_str()), (COMMITS, "v1\n{}")] {
+            let key = BatchId(self.next).key(part);
+            let put = store.put_if(&key, None, content.as_bytes()).await.unwrap();
+            assert_eq!(put, Put::Done, "{key}");
+        }
+        self.next += 1;
     }
 }

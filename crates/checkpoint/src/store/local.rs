@@ -1,119 +1,105 @@
 //! Owns a checkpoint in a folder of this machine, or of a disk that is mounted here.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+mod disk;
+mod files;
+mod gate;
+mod room;
+
+use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use tokio::task::spawn_blocking;
+use self::disk::ThisMachine;
+use self::files::Files;
+use self::gate::Gate;
+use super::{Put, Store, StoreError, StoreErrorKind, StoredFile, WritableStore};
+use crate::log::{COMMITS, OFFSETS};
 
-use super::{READ_BYTES, Store, StoreError, StoreErrorKind, StoredFile};
-
-/// The end of the name of an unfinished file; such a name begins with a full stop, as Spark's do.
-const UNFINISHED: &str = ".tmp";
-
-/// A folder of this machine.
+/// A folder of this machine. Clones share it.
 #[derive(Debug, Clone)]
-pub struct LocalFolder(PathBuf);
+pub struct LocalFolder {
+    path: PathBuf,
+    files: Arc<Files<ThisMachine>>,
+    gate: Arc<Gate>,
+}
 
 impl LocalFolder {
     /// The folder at `path`. It is made when something is written.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        let path = path.into();
+        Self {
+            files: Arc::new(Files::new(ThisMachine, path.clone())),
+            gate: Arc::new(Gate::new()),
+            path,
+        }
     }
 
-    /// Does `work` with the path of a key on a thread that may wait for the disk.
+    /// See [`super::Folder::check_writable`].
+    pub(super) async fn check_writable(&self) -> std::result::Result<(), StoreError> {
+        let folders = ["", OFFSETS, COMMITS].map(|folder| self.path.join(folder));
+        let check = move || folders.iter().try_for_each(|folder| room::check(folder));
+        let checked = self.gate.call("check", check).await;
+        checked.map_err(|error| failed("write to", &self.path, error))
+    }
+
+    /// Does `work` with the path of a key.
     async fn with<T: Send + 'static>(
         &self,
         action: &'static str,
         key: &str,
-        work: impl FnOnce(&Path) -> std::io::Result<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let path = self.0.join(key);
-        let place = path.display().to_string();
-        let done = spawn_blocking(move || work(&path)).await;
-        let result = done.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        result.map_err(|source| StoreError {
-            action,
-            place,
-            kind: kind(&source),
-            source: source.into(),
-        })
+        work: impl FnOnce(&Files<ThisMachine>, &Path) -> Result<T> + Send + 'static,
+    ) -> std::result::Result<T, StoreError> {
+        let (files, path) = (self.files.clone(), self.files.path(key));
+        let place = path.clone();
+        let done = self.gate.call(action, move || work(&files, &path)).await;
+        done.map_err(|error| failed(action, &place, error))
     }
 }
 
 impl Store for LocalFolder {
-    async fn read(&self, key: &str) -> Result<Option<StoredFile>, StoreError> {
-        self.with("read", key, |path| unless_missing(read(path))).await
+    async fn read(&self, key: &str) -> std::result::Result<Option<StoredFile>, StoreError> {
+        self.with("read", key, Files::read).await
     }
 
-    async fn write(&self, key: &str, content: &[u8]) -> Result<(), StoreError> {
-        let content = content.to_vec();
-        self.with("write", key, move |path| write_whole(path, &content))
-            .await
-    }
-
-    async fn list(&self, folder: &str) -> Result<Vec<String>, StoreError> {
-        self.with("list", folder, |path| {
-            let Some(entries) = unless_missing(fs::read_dir(path))? else {
-                return Ok(Vec::new());
-            };
-            let mut names = Vec::new();
-            for entry in entries {
-                let entry = entry?;
-                if entry.file_type()?.is_file() {
-                    names.extend(entry.file_name().into_string());
-                }
-            }
-            Ok(names)
-        })
-        .await
-    }
-
-    async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.with("delete", key, |path| {
-            unless_missing(fs::remove_file(path)).map(|_deleted| ())
-        })
-        .await
+    async fn list(&self, folder: &str) -> std::result::Result<Vec<String>, StoreError> {
+        self.with("list", folder, Files::names).await
     }
 }
 
-fn kind(error: &std::io::Error) -> StoreErrorKind {
+impl WritableStore for LocalFolder {
+    async fn put_if(
+        &self,
+        key: &str,
+        expected: Option<&[u8]>,
+        content: &[u8],
+    ) -> std::result::Result<Put, StoreError> {
+        let (expected, content) = (expected.map(<[u8]>::to_vec), content.to_vec());
+        let put =
+            move |files: &Files<ThisMachine>, path: &Path| files.put_if(path, expected.as_deref(), &content);
+        self.with("write", key, put).await
+    }
+
+    async fn delete(&self, key: &str) -> std::result::Result<(), StoreError> {
+        self.with("delete", key, Files::delete).await
+    }
+}
+
+fn failed(action: &'static str, place: &Path, error: Error) -> StoreError {
+    StoreError {
+        action,
+        place: place.display().to_string(),
+        kind: kind(&error),
+        source: error.into(),
+    }
+}
+
+fn kind(error: &Error) -> StoreErrorKind {
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreErrorKind::Denied,
         ErrorKind::NotADirectory | ErrorKind::IsADirectory => StoreErrorKind::Permanent,
         // A full disk, a mount that hangs: somebody mends it, and then it works.
         _ => StoreErrorKind::Passing,
     }
-}
-
-fn read(path: &Path) -> std::io::Result<StoredFile> {
-    let file = File::open(path)?;
-    let modified = file.metadata()?.modified().ok();
-    let mut content = Vec::new();
-    file.take(READ_BYTES as u64).read_to_end(&mut content)?;
-    Ok(StoredFile { content, modified })
-}
-
-fn unless_missing<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Writes beside the file, waits for the disk, and gives the file its name. A crash leaves the unfinished file at the
-/// most, and the next write of the same key takes its place.
-fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().ok_or(ErrorKind::InvalidInput)?;
-    fs::create_dir_all(folder)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unfinished = folder.join(format!(".{name}{UNFINISHED}"));
-    let mut file = File::create(&unfinished)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -123,10 +109,15 @@ mod tests {
     #[tokio::test]
     async fn a_file_is_written_read_listed_and_deleted() {
         let folder = tempfile::tempdir().unwrap();
-        let store = LocalFolder::new(folder.path().join("checkpoint"));
+        let store = LocalFolder::new(folder.path().join("a/checkpoint"));
         assert_eq!(store.list("offsets").await.unwrap(), Vec::<String>::new());
-        store.write("offsets/0", b"a").await.unwrap();
-        store.write("offsets/0", b"b").await.unwrap();
+        assert_eq!(store.put_if("offsets/0", None, b"a").await.unwrap(), Put::Done);
+        assert_eq!(
+            store.put_if("offsets/0", Some(b"a"), b"b").await.unwrap(),
+            Put::Done
+        );
+        let put = store.put_if("offsets/0", None, b"c").await.unwrap();
+        assert!(matches!(put, Put::Unexpected(Some(file)) if file.content == b"b"));
         assert_eq!(
             store.list("offsets").await.unwrap(),
             ["0"],
@@ -136,16 +127,40 @@ mod tests {
         store.delete("offsets/0").await.unwrap();
         store.delete("offsets/0").await.unwrap();
         assert_eq!(store.read("offsets/0").await.unwrap(), None);
+        let put = store.put_if("offsets/0", Some(b"b"), b"c").await.unwrap();
+        assert_eq!(put, Put::Unexpected(None));
     }
 
     #[tokio::test]
     async fn a_folder_that_cannot_be_written_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let store = LocalFolder::new(file.path().join("checkpoint"));
-        let error = store.write("offsets/0", b"a").await.unwrap_err();
+        let error = store.put_if("offsets/0", None, b"a").await.unwrap_err();
         assert_eq!(
             error.to_string(),
             format!("cannot write {}/checkpoint/offsets/0", file.path().display())
         );
+        assert_eq!(error.kind, StoreErrorKind::Permanent);
+        let error = store.check_writable().await.unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Permanent);
+    }
+
+    /// A pipe that nobody writes hangs as a mount does that is gone.
+    #[tokio::test(start_paused = true)]
+    async fn a_file_system_that_hangs_is_an_error_that_passes() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("metadata");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let store = LocalFolder::new(folder.path());
+        let (read, ()) = tokio::join!(store.read("metadata"), tokio::time::advance(gate::CALL_TIMEOUT));
+        assert_eq!(read.unwrap_err().kind, StoreErrorKind::Passing);
+        let error = store.list("offsets").await.unwrap_err();
+        let why = std::error::Error::source(&error).unwrap().to_string();
+        assert!(why.contains("a call to read hangs"), "{why}");
+        std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        while store.list("offsets").await.is_err() {
+            tokio::task::yield_now().await;
+        }
     }
 }

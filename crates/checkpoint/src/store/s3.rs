@@ -3,64 +3,27 @@
 //! A call is one request: nothing is tried again here, so that whoever calls decides when, and every request, which is
 //! what S3 has its price on, is told to the [`Observer`]. Objects appear whole or not at all.
 
+mod client;
 mod failure;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_smithy_http_client::tls;
-use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
+pub use self::client::{RawS3, S3};
 use self::failure::Failure;
-use super::{READ_BYTES, Store, StoreError, StoredFile};
+use super::{Listing, Put, READ_BYTES, Store, StoreError, StoredFile, WritableStore};
 
-/// How long a connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The most pages of 1,000 names that are read of a folder; a checkpoint's has about a hundred names.
 const MAX_PAGES: usize = 100;
-/// What a store without regions is told; S3's own have their region in the environment or in `s3.region`.
-const DEFAULT_REGION: &str = "us-east-1";
-
-/// `[s3]` of a configuration. Credentials come from where AWS's tools find them: the environment, a profile, a pod's or
-/// an instance's role.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RawS3 {
-    /// The address of a store that is not AWS's, such as `http://minio:9000`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
-    /// The region, where the environment does not say it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
-    /// Whether the bucket is part of the path instead of the host's name: most stores that are not AWS's want that.
-    pub path_style: bool,
-    /// How long a request may take, its answer included.
-    #[serde(with = "humantime_serde")]
-    pub request_timeout: Duration,
-}
-
-impl Default for RawS3 {
-    fn default() -> Self {
-        Self {
-            endpoint: None,
-            region: None,
-            path_style: false,
-            request_timeout: Duration::from_secs(5),
-        }
-    }
-}
 
 /// A request as it is told: `get`, `list`, `put` or `delete`, and the status of the answer, or why there was none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,80 +36,6 @@ pub struct S3Request {
 
 /// Who is told of each request.
 pub type Observer = Arc<dyn Fn(S3Request) + Send + Sync>;
-
-/// S3, with one client for all folders.
-#[derive(Clone)]
-pub struct S3 {
-    settings: RawS3,
-    observer: Observer,
-    client: Arc<OnceCell<Client>>,
-}
-
-impl S3 {
-    /// By these settings. Nothing is connected before a folder is opened.
-    pub fn new(settings: RawS3, observer: Observer) -> Self {
-        Self {
-            settings,
-            observer,
-            client: Arc::default(),
-        }
-    }
-
-    /// A folder of a bucket.
-    pub async fn folder(&self, bucket: &str, prefix: &str) -> S3Folder {
-        let client = self.client.get_or_init(|| connect(&self.settings)).await;
-        S3Folder {
-            client: client.clone(),
-            observer: self.observer.clone(),
-            timeout: self.settings.request_timeout,
-            bucket: bucket.to_owned(),
-            prefix: if prefix.is_empty() {
-                String::new()
-            } else {
-                format!("{prefix}/")
-            },
-        }
-    }
-}
-
-impl fmt::Debug for S3 {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("S3")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
-    }
-}
-
-async fn connect(settings: &RawS3) -> Client {
-    let https = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-        .build_https();
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_timeout(settings.request_timeout)
-        .build();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(https)
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts);
-    if let Some(region) = &settings.region {
-        loader = loader.region(Region::new(region.clone()));
-    }
-    let shared = loader.load().await;
-    let mut config = aws_sdk_s3::config::Builder::from(&shared)
-        .force_path_style(settings.path_style)
-        // Checksums beside the body are AWS's own; other stores refuse them.
-        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-    if shared.region().is_none() {
-        config = config.region(Region::new(DEFAULT_REGION));
-    }
-    if let Some(endpoint) = &settings.endpoint {
-        config = config.endpoint_url(endpoint);
-    }
-    Client::from_conf(config.build())
-}
 
 /// An answer that is under way. Boxed, since the SDK's futures are some kilobytes each, and nested deeper than the compiler
 /// takes.
@@ -161,6 +50,23 @@ pub struct S3Folder {
     bucket: String,
     /// Empty, or ends with a slash.
     prefix: String,
+    /// Whether the store has said that it knows no conditions.
+    is_unconditional: Arc<AtomicBool>,
+}
+
+/// An object, and the tag of its content, where the store gives one.
+struct Object {
+    file: StoredFile,
+    tag: Option<String>,
+}
+
+/// When an object is to be written.
+enum Condition {
+    Always,
+    /// If there is none.
+    Absent,
+    /// If its content has this tag.
+    Tag(String),
 }
 
 impl S3Folder {
@@ -215,19 +121,82 @@ impl S3Folder {
         Ok((names, page.next_continuation_token))
     }
 
-    async fn names(&self, prefix: &str) -> Result<Vec<String>, Failure> {
-        let (mut names, mut next) = self.page(prefix, None).await?;
-        for _ in 1..MAX_PAGES {
-            if next.is_none() {
-                break;
-            }
-            let (more, after) = self.page(prefix, next).await?;
-            names.extend(more);
-            next = after;
+    /// An object; `None` if there is none.
+    async fn get(&self, key: &str) -> Result<Option<Object>, Failure> {
+        let asked = self.client.get_object().bucket(&self.bucket).key(self.key(key));
+        let got = self.request(
+            "get",
+            Box::pin(async {
+                let object = asked.send().await?;
+                let modified = object
+                    .last_modified()
+                    .and_then(|time| SystemTime::try_from(*time).ok());
+                let tag = object.e_tag().map(str::to_owned);
+                let content = body(object.body).await?;
+                Ok(Object {
+                    file: StoredFile { content, modified },
+                    tag,
+                })
+            }),
+        );
+        match got.await {
+            Ok(object) => Ok(Some(object)),
+            Err(failure) if failure.is_missing_key() => Ok(None),
+            Err(failure) => Err(failure),
         }
-        match next {
-            None => Ok(names),
-            Some(_) => Err(Failure::too_many(MAX_PAGES)),
+    }
+
+    async fn put(&self, key: &str, content: &[u8], condition: &Condition) -> Result<(), Failure> {
+        let asked = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(self.key(key))
+            .body(ByteStream::from(content.to_vec()));
+        let asked = match condition {
+            Condition::Always => asked,
+            Condition::Absent => asked.if_none_match("*"),
+            Condition::Tag(tag) => asked.if_match(tag),
+        };
+        self.request("put", Box::pin(async { Ok(asked.send().await.map(drop)?) }))
+            .await
+    }
+
+    /// See [`WritableStore::put_if`]. What is there is looked at first: some stores take a condition and ignore it.
+    async fn compare_and_put(
+        &self,
+        key: &str,
+        expected: Option<&[u8]>,
+        content: &[u8],
+    ) -> Result<Put, Failure> {
+        let there = self.get(key).await?;
+        let is_expected = there.as_ref().map(|object| object.file.content.as_slice()) == expected;
+        if !is_expected {
+            return Ok(Put::Unexpected(there.map(|object| object.file)));
+        }
+        let condition = match there {
+            _ if self.is_unconditional.load(Ordering::Relaxed) => Condition::Always,
+            None => Condition::Absent,
+            Some(object) => object.tag.map_or(Condition::Always, Condition::Tag),
+        };
+        match self.put(key, content, &condition).await {
+            Ok(()) => Ok(Put::Done),
+            // Another writer was faster; or we were, by a request of which the answer was lost.
+            Err(failure) if failure.is_condition_unmet() => {
+                Ok(Put::Unexpected(self.get(key).await?.map(|object| object.file)))
+            }
+            Err(failure) if failure.is_condition_unknown() => {
+                if !self.is_unconditional.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        folder = ?self,
+                        "the store knows no If-None-Match: two workers on this checkpoint are noticed late"
+                    );
+                }
+                self.put(key, content, &Condition::Always)
+                    .await
+                    .map(|()| Put::Done)
+            }
+            Err(failure) => Err(failure),
         }
     }
 }
@@ -240,44 +209,41 @@ impl fmt::Debug for S3Folder {
 
 impl Store for S3Folder {
     async fn read(&self, key: &str) -> Result<Option<StoredFile>, StoreError> {
-        let asked = self.client.get_object().bucket(&self.bucket).key(self.key(key));
-        let read = self.request(
-            "get",
-            Box::pin(async {
-                let object = asked.send().await?;
-                let modified = object
-                    .last_modified()
-                    .and_then(|time| SystemTime::try_from(*time).ok());
-                Ok(StoredFile {
-                    content: body(object.body).await?,
-                    modified,
-                })
-            }),
-        );
-        match read.await {
-            Ok(file) => Ok(Some(file)),
-            Err(failure) if failure.is_missing_key() => Ok(None),
-            Err(failure) => Err(self.failed("read", key)(failure)),
-        }
-    }
-
-    async fn write(&self, key: &str, content: &[u8]) -> Result<(), StoreError> {
-        let content = ByteStream::from(content.to_vec());
-        let asked = self
-            .client
-            .put_object()
-            .bucket(&self.bucket)
-            .key(self.key(key))
-            .body(content);
-        let written = self
-            .request("put", Box::pin(async { Ok(asked.send().await.map(drop)?) }))
-            .await;
-        written.map_err(self.failed("write", key))
+        let object = self.get(key).await.map_err(self.failed("read", key))?;
+        Ok(object.map(|object| object.file))
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<String>, StoreError> {
-        let names = self.names(&self.key(&format!("{folder}/"))).await;
-        names.map_err(self.failed("list", folder))
+        let listing = self.list_part(folder).await?;
+        if listing.is_complete {
+            return Ok(listing.names);
+        }
+        Err(self.failed("list", folder)(Failure::too_many(MAX_PAGES)))
+    }
+
+    async fn list_part(&self, folder: &str) -> Result<Listing, StoreError> {
+        let prefix = self.key(&format!("{folder}/"));
+        let (mut names, mut next) = (Vec::new(), None);
+        for _ in 0..MAX_PAGES {
+            let page = self.page(&prefix, next).await;
+            let (more, after) = page.map_err(self.failed("list", folder))?;
+            names.extend(more);
+            next = after;
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(Listing {
+            names,
+            is_complete: next.is_none(),
+        })
+    }
+}
+
+impl WritableStore for S3Folder {
+    async fn put_if(&self, key: &str, expected: Option<&[u8]>, content: &[u8]) -> Result<Put, StoreError> {
+        let put = self.compare_and_put(key, expected, content).await;
+        put.map_err(self.failed("write", key))
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {

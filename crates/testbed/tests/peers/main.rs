@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
+mod checkpoints;
 mod spark;
 
 use std::time::Duration;

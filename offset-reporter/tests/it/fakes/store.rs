@@ -139,10 +139,6 @@ impl Store for FakeStore {
         }))
     }
 
-    async fn write(&self, _key: &str, _content: &[u8]) -> Result<(), StoreError> {
-        panic!("a reporter never writes to a checkpoint")
-    }
-
     async fn list(&self, folder: &str) -> Result<Vec<String>, StoreError> {
         self.asked(format!("list {folder}"))?;
         let mut files = self.0.lock().unwrap();
@@ -156,9 +152,5 @@ impl Store for FakeStore {
             .filter_map(|key| key.strip_prefix(&prefix))
             .map(str::to_owned)
             .collect())
-    }
-
-    async fn delete(&self, _key: &str) -> Result<(), StoreError> {
-        panic!("a reporter never deletes from a checkpoint")
     }
 }

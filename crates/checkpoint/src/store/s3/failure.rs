@@ -8,6 +8,28 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::StoreErrorKind;
 
+/// S3's names of errors that pass, whatever their status: another try succeeds, or credentials are renewed, or somebody
+/// makes room.
+const PASSING: [&str; 17] = [
+    "BandwidthLimitExceeded",
+    "ConditionalRequestConflict",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteBody",
+    "InternalError",
+    "OperationAborted",
+    "PriorRequestNotComplete",
+    "QuotaExceeded",
+    "RequestLimitExceeded",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TokenRefreshRequired",
+];
+
 /// Why a request did not succeed.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -60,26 +82,45 @@ impl Failure {
                 message: format!("the answer is not S3's: {}", root(error)),
             },
             SdkError::TimeoutError(_) => Self::without_status("timeout", "no answer in time"),
+            _ if says(error, "credential") && says(error, "timed out") => {
+                Self::without_status("timeout", "the source of the credentials does not answer")
+            }
+            _ if says(error, "credential") => Self::without_status("credentials", root(error)),
             SdkError::DispatchFailure(failure) if failure.is_timeout() => {
                 Self::without_status("timeout", "no connection in time")
             }
-            SdkError::DispatchFailure(failure) if failure.is_io() => {
+            // The connection is refused, reset, or ends in the middle of the answer.
+            SdkError::DispatchFailure(failure) if !failure.is_user() => {
                 Self::without_status("connection", root(error))
             }
-            _ if root(error).contains("credential") => Self::without_status("credentials", root(error)),
             _ => Self::without_status("other", root(error)),
         }
     }
 
-    /// Whether there is no such object, in a bucket that exists.
+    /// Whether there is no such object, in a bucket that exists. A 404 without S3's name of the error is a torn answer,
+    /// or not S3's: it must not pass for a checkpoint that is new.
     pub(super) fn is_missing_key(&self) -> bool {
-        self.code == "404" && self.name != "NoSuchBucket"
+        self.code == "404" && self.name == "NoSuchKey"
+    }
+
+    /// Whether the object is not as the request's condition wants it.
+    pub(super) fn is_condition_unmet(&self) -> bool {
+        self.code == "412" || self.is_missing_key()
+    }
+
+    /// Whether the store does not know the request's condition.
+    pub(super) fn is_condition_unknown(&self) -> bool {
+        self.code == "501"
     }
 
     pub(super) fn kind(&self) -> StoreErrorKind {
         match self.code.as_str() {
+            _ if PASSING.contains(&self.name.as_str()) => StoreErrorKind::Passing,
             "401" | "403" | "credentials" => StoreErrorKind::Denied,
-            "408" | "429" | "timeout" | "connection" => StoreErrorKind::Passing,
+            "501" => StoreErrorKind::Permanent,
+            "408" | "409" | "429" | "timeout" | "connection" => StoreErrorKind::Passing,
+            // The answer was torn, or is not S3's. `NotFound` is the SDK's name of an answer without a body.
+            "400" | "404" if matches!(self.name.as_str(), "" | "NotFound") => StoreErrorKind::Passing,
             code if code.starts_with('5') || code.starts_with('2') => StoreErrorKind::Passing,
             _ => StoreErrorKind::Permanent,
         }
@@ -117,6 +158,18 @@ impl fmt::Display for Failure {
 }
 
 impl Error for Failure {}
+
+/// Whether one of a chain of errors has these words.
+fn says(error: &dyn Error, words: &str) -> bool {
+    let mut below = Some(error);
+    while let Some(error) = below {
+        if error.to_string().contains(words) {
+            return true;
+        }
+        below = error.source();
+    }
+    false
+}
 
 /// The error at the bottom of a chain, which says what happened; those above only say where.
 fn root(error: &dyn Error) -> String {
