@@ -100,11 +100,12 @@ pub(crate) async fn write(
         positions.set(topic.as_str(), partition.0, *position);
     }
     let now = i64::try_from(now().as_millis()).unwrap_or(i64::MAX);
-    let written = if commit.may_fall {
-        writer.commit_lower(&positions, now).await
-    } else {
-        writer.commit(&positions, now).await
-    };
+    if commit.may_fall {
+        for (topic, partition, position) in positions.iter() {
+            writer.reset(topic, partition, position);
+        }
+    }
+    let written = writer.commit(&positions, now).await;
     match written {
         Ok(batch) => Ok(Some(batch.0)),
         Err(error @ CheckpointError::Contested { .. }) => Err(CommitFailure::Contested(error.into())),
