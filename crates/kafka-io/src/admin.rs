@@ -36,7 +36,7 @@ pub(crate) struct Told {
 
 /// A client whose admin calls are made.
 pub(crate) struct Admin<'c> {
-    client: *mut RDKafka,
+    pub(crate) client: *mut RDKafka,
     patience: Duration,
     alive: PhantomData<&'c ()>,
 }
@@ -161,12 +161,12 @@ impl<'c> Admin<'c> {
     }
 
     /// Makes a call, waits for its event, and reads what that says unless the call was refused as a whole.
-    fn call(
+    pub(crate) fn call<T>(
         &self,
         operation: Operation,
         send: impl FnOnce(*mut native::rd_kafka_AdminOptions_t, *mut native::rd_kafka_queue_t),
-        read: impl FnOnce(*mut native::rd_kafka_event_t) -> Vec<Told>,
-    ) -> Result<Vec<Told>, Refusal> {
+        read: impl FnOnce(*mut native::rd_kafka_event_t) -> T,
+    ) -> Result<T, Refusal> {
         let milliseconds = |time: Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
         let mut message: [c_char; MESSAGE_BYTES] = [0; MESSAGE_BYTES];
         // SAFETY: `client` lives as long as we do; what is made here is destroyed here, the event before its queue; an
@@ -221,13 +221,13 @@ fn list_of<'p>(
     Ok(list)
 }
 
-fn name(text: &str) -> Result<CString, Refusal> {
+pub(crate) fn name(text: &str) -> Result<CString, Refusal> {
     CString::new(text).map_err(|error| Refusal::impossible(&error))
 }
 
 /// # Safety
 /// `list` must give a pointer to as many pointers as it says.
-unsafe fn entries<T>(list: impl FnOnce(*mut usize) -> *mut *const T) -> Vec<*const T> {
+pub(crate) unsafe fn entries<T>(list: impl FnOnce(*mut usize) -> *mut *const T) -> Vec<*const T> {
     let mut count = 0;
     let first = list(&raw mut count);
     if first.is_null() {
@@ -285,7 +285,7 @@ unsafe fn told(element: &native::rd_kafka_topic_partition_t) -> Told {
 
 /// # Safety
 /// It must be null or a C string.
-unsafe fn text(string: *const c_char) -> String {
+pub(crate) unsafe fn text(string: *const c_char) -> String {
     if string.is_null() {
         return String::new();
     }

@@ -184,7 +184,7 @@ pub(crate) fn trouble_of(client: &AskingClient) -> Option<String> {
     for _ in 0..EVENTS {
         drop(client.poll(Duration::ZERO));
     }
-    client.context().trouble.take()
+    client.context().trouble.reason().map(|reason| reason.text)
 }
 
 /// What the cluster said of the only topic that was asked about.

@@ -1,52 +1,15 @@
 //! Owns how to reach a cluster: addresses, TLS, SASL, and librdkafka's own settings for what is not named here.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rdkafka::ClientConfig;
+use rdkafka::client::{Client, DefaultClientContext};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::types::RDKafkaType;
 use serde::{Deserialize, Serialize};
 use sidecar::{Problems, Secret};
 
-/// Settings of librdkafka that stand elsewhere in the configuration, or must be what they are.
-const OWNED: [(&str, &str); 22] = [
-    ("bootstrap.servers", "it is kafka.bootstrap_servers"),
-    ("metadata.broker.list", "it is kafka.bootstrap_servers"),
-    ("client.id", "it is kafka.client_id"),
-    ("security.protocol", "it is kafka.security.protocol"),
-    ("ssl.ca.location", "it is kafka.security.ca_file"),
-    (
-        "ssl.certificate.location",
-        "it is kafka.security.certificate_file",
-    ),
-    ("ssl.key.location", "it is kafka.security.key_file"),
-    ("ssl.key.password", "it is kafka.security.key_password"),
-    ("sasl.mechanism", "it is kafka.security.sasl_mechanism"),
-    ("sasl.mechanisms", "it is kafka.security.sasl_mechanism"),
-    ("sasl.username", "it is kafka.security.username"),
-    ("sasl.password", "it is kafka.security.password"),
-    ("group.id", "the program sets it"),
-    ("group.instance.id", "the program sets it"),
-    ("group.protocol", "the program sets it"),
-    (
-        "enable.auto.commit",
-        "an offset is committed when its result is acknowledged",
-    ),
-    (
-        "enable.auto.offset.store",
-        "an offset is committed when its result is acknowledged",
-    ),
-    ("auto.offset.reset", "the program sets it"),
-    (
-        "enable.idempotence",
-        "without it a retry can write a result twice or out of order",
-    ),
-    ("acks", "without all of them a result can be lost with its broker"),
-    (
-        "request.required.acks",
-        "without all of them a result can be lost with its broker",
-    ),
-    ("enable.partition.eof", "the program depends on it"),
-];
+use crate::Properties;
 
 /// `[kafka]` of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -59,7 +22,7 @@ pub struct RawKafka {
     /// TLS and SASL.
     pub security: RawSecurity,
     /// librdkafka's settings by their own names, for what is not named here.
-    pub properties: BTreeMap<String, String>,
+    pub properties: Properties,
 }
 
 impl Default for RawKafka {
@@ -68,7 +31,7 @@ impl Default for RawKafka {
             bootstrap_servers: "127.0.0.1:9092".to_owned(),
             client_id: "outrigger".to_owned(),
             security: RawSecurity::default(),
-            properties: BTreeMap::new(),
+            properties: Properties::default(),
         }
     }
 }
@@ -173,23 +136,40 @@ impl Connection {
         if raw.bootstrap_servers.trim().is_empty() {
             found.add("kafka.bootstrap_servers", "is empty; name at least one HOST:PORT");
         }
-        for (name, reason) in OWNED {
-            if raw.properties.contains_key(name) {
-                found.add(
-                    format!("kafka.properties.\"{name}\""),
-                    format!("cannot be set here: {reason}"),
-                );
-            }
-        }
+        raw.properties.check(&mut found);
         check_security(&raw.security, &mut found);
+        let connection = Self { settings: raw };
+        if found.is_empty()
+            && let Err(reason) = connection.try_settings()
+        {
+            found.add("kafka", reason);
+        }
         let fine = found.is_empty();
         problems.append(found);
-        fine.then_some(Self { settings: raw })
+        fine.then_some(connection)
     }
 
     /// The addresses, as they were given.
     pub fn bootstrap_servers(&self) -> &str {
         &self.settings.bootstrap_servers
+    }
+
+    /// Makes clients that know of no broker: librdkafka reads the files, and looks at what does not go together.
+    fn try_settings(&self) -> Result<(), String> {
+        let mut config = self.client_config();
+        config.remove("bootstrap.servers");
+        let mut producing = config.clone();
+        producing.set("enable.idempotence", "true").set("acks", "all");
+        for (config, kind) in [
+            (config, RDKafkaType::RD_KAFKA_CONSUMER),
+            (producing, RDKafkaType::RD_KAFKA_PRODUCER),
+        ] {
+            let client = config
+                .create_native_config()
+                .and_then(|native| Client::new(&config, native, kind, DefaultClientContext));
+            client.map(drop).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// What every client of this connection sets.
@@ -201,6 +181,13 @@ impl Connection {
             properties,
         } = &self.settings;
         let mut config = ClientConfig::new();
+        // What librdkafka says of a broker that ends connections is no more than `info` to it. `context` sorts it.
+        let has_debug = properties.iter().any(|(name, _)| name == "debug");
+        config.set_log_level(if has_debug {
+            RDKafkaLogLevel::Debug
+        } else {
+            RDKafkaLogLevel::Info
+        });
         config
             .set("bootstrap.servers", bootstrap_servers)
             .set("client.id", client_id);
@@ -230,7 +217,7 @@ impl Connection {
                 config.set(name, value);
             }
         }
-        for (name, value) in properties {
+        for (name, value) in properties.iter() {
             config.set(name, value);
         }
         config
@@ -292,8 +279,27 @@ mod tests {
         let told = problems("[properties]\n\"acks\" = \"1\"\n\"client.id\" = \"x\"");
         assert_eq!(
             told,
-            "kafka.properties.\"client.id\": cannot be set here: it is kafka.client_id\n\
-             kafka.properties.\"acks\": cannot be set here: without all of them a result can be lost with its broker"
+            "kafka.properties.\"acks\": cannot be set here: without all of them a result can be lost with its broker\n\
+             kafka.properties.\"client.id\": cannot be set here: it is kafka.client_id"
+        );
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_found_without_a_broker() {
+        let told = problems("[properties]\n\"max.in.flight\" = \"10\"");
+        assert!(
+            told.starts_with("kafka: ") && told.contains("enable.idempotence"),
+            "{told}"
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "no certificate").unwrap();
+        let told = problems(&format!(
+            "[security]\nprotocol = \"ssl\"\nca_file = {:?}",
+            file.path()
+        ));
+        assert!(
+            told.starts_with("kafka: ") && told.contains("ssl.ca.location"),
+            "{told}"
         );
     }
 

@@ -4,23 +4,28 @@
 //! it has enough in hand. Only a revocation is waited for, for a bounded time, so that work can be finished and
 //! committed while the partition is still ours.
 
+mod owned;
 mod polling;
+mod rebalance;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::Future;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::KafkaError as NativeError;
 use rdkafka::topic_partition_list::Offset;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
-use self::polling::{Events, poll};
+use self::owned::Owned;
+use self::polling::{Events, State, poll};
 use crate::context::Trouble;
+use crate::ending::{End, LastHeld, on_thread};
 use crate::{Connection, KafkaError, Partition, Record, Topic};
 
 /// Events that may wait; the listener is quick.
@@ -28,6 +33,8 @@ const EVENTS: usize = 256;
 /// librdkafka's read-ahead per consumer, in KiB, and in records per partition.
 const READ_AHEAD_KIB: &str = "16384";
 const READ_AHEAD_RECORDS: &str = "5000";
+/// How long a consumer may take to leave its group and end its connections; after that it does so by itself.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Something that happened to a consumer.
 #[derive(Debug)]
@@ -40,13 +47,17 @@ pub enum Event {
     Assigned(Vec<Partition>),
     /// Partitions are about to be taken away. They are ours until the revocation is dropped.
     Revoking(Vec<Partition>, Revocation),
-    /// Partitions were taken away; a commit for them would be refused.
+    /// Partitions were taken away, or were not drained in time; nothing is committed for them any more.
     Lost(Vec<Partition>),
+    /// The offset that was to be read next of some partition is before the first record or beyond the end: the topic was
+    /// made anew, or cut. Reading of that partition, which librdkafka does not name, stands still until
+    /// [`Consumer::restart`].
+    OutOfRange,
     /// The cluster answers.
     Connected,
     /// The cluster does not answer: which address, and why.
     Disconnected(String),
-    /// A record that was asked for is gone, and reading goes on elsewhere; or some other error of one partition.
+    /// Some error that reading goes on after, of a connection or of one partition. Not more than a few in ten seconds.
     Trouble(String),
     /// Reading cannot go on.
     Failed(String),
@@ -86,11 +97,12 @@ pub enum StartWithout {
     Latest,
 }
 
-impl StartWithout {
-    fn name(self) -> &'static str {
+impl Start {
+    fn offset(self) -> Offset {
         match self {
-            Self::Earliest => "earliest",
-            Self::Latest => "latest",
+            Self::At(offset) => Offset::Offset(offset),
+            Self::Without(StartWithout::Earliest) => Offset::Beginning,
+            Self::Without(StartWithout::Latest) => Offset::End,
         }
     }
 }
@@ -125,17 +137,26 @@ pub enum GroupProtocol {
     Consumer,
 }
 
-/// A commit was refused or not answered.
+/// Why offsets were not committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("offsets were not committed: {0}")]
-pub struct CommitError(String);
+pub enum CommitError {
+    /// Some of the partitions are another member's by now. What was to be committed for the others was committed.
+    #[error("offsets of {0:?} were not committed: these partitions were taken away")]
+    NotOurs(Vec<Partition>),
+    /// The commit was refused, or not answered.
+    #[error("offsets were not committed: {0}")]
+    Failed(String),
+}
 
 /// Reads one topic.
 pub struct Consumer {
     client: Arc<BaseConsumer<Events>>,
     topic: Topic,
-    ended: Arc<AtomicBool>,
+    owned: Arc<Owned>,
+    restarts: Arc<Mutex<Vec<(Partition, Start)>>>,
+    end: End,
     thread: Option<JoinHandle<()>>,
+    last: LastHeld,
 }
 
 impl Consumer {
@@ -150,10 +171,8 @@ impl Consumer {
     ) -> Result<(Self, mpsc::Receiver<Event>), KafkaError> {
         let mut config = connection.client_config();
         // librdkafka wants a group even where it joins none and commits nothing.
-        config
-            .set("group.id", "outrigger-assigned")
-            .set("auto.offset.reset", "earliest");
-        let (consumer, events) = Self::start(config, topic, Duration::ZERO)?;
+        config.set("group.id", "outrigger-assigned");
+        let (consumer, events) = Self::start(config, topic, StartWithout::default(), Duration::ZERO)?;
         consumer.add(partitions)?;
         Ok((consumer, events))
     }
@@ -168,13 +187,10 @@ impl Consumer {
         member: &Membership,
     ) -> Result<(Self, mpsc::Receiver<Event>), KafkaError> {
         let mut config = connection.client_config();
-        config
-            .set("group.id", &member.group)
-            .set("auto.offset.reset", member.start.name())
-            .set(
-                "max.poll.interval.ms",
-                member.max_poll_interval.as_millis().to_string(),
-            );
+        config.set("group.id", &member.group).set(
+            "max.poll.interval.ms",
+            member.max_poll_interval.as_millis().to_string(),
+        );
         match member.protocol {
             GroupProtocol::Classic => config
                 .set("partition.assignment.strategy", "cooperative-sticky")
@@ -187,7 +203,7 @@ impl Consumer {
         if let Some(instance) = &member.instance_id {
             config.set("group.instance.id", instance);
         }
-        let (consumer, events) = Self::start(config, topic, member.drain_timeout)?;
+        let (consumer, events) = Self::start(config, topic, member.start, member.drain_timeout)?;
         let subscribed = consumer.client.subscribe(&[topic.as_str()]);
         subscribed.map_err(|error| KafkaError::new(format!("cannot subscribe to {topic}"), error))?;
         Ok((consumer, events))
@@ -196,12 +212,15 @@ impl Consumer {
     fn start(
         mut config: rdkafka::ClientConfig,
         topic: &Topic,
+        start: StartWithout,
         drain_timeout: Duration,
     ) -> Result<(Self, mpsc::Receiver<Event>), KafkaError> {
         config
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", "true");
+            .set("enable.partition.eof", "true")
+            // A position that is out of range is the program's to judge.
+            .set("auto.offset.reset", "error");
         for (name, value) in [
             ("queued.max.messages.kbytes", READ_AHEAD_KIB),
             ("queued.min.messages", READ_AHEAD_RECORDS),
@@ -211,13 +230,20 @@ impl Consumer {
             }
         }
         let (sender, receiver) = mpsc::channel(EVENTS);
-        let ended = Arc::new(AtomicBool::new(false));
+        let (end, life) = End::new()?;
+        let owned = Arc::new(Owned::default());
+        let restarts = Arc::new(Mutex::new(Vec::new()));
         let context = Events {
             sender,
-            ended: Arc::clone(&ended),
+            life,
+            topic: topic.clone(),
+            owned: Arc::clone(&owned),
+            start,
             drain_timeout,
             bootstrap_servers: config.get("bootstrap.servers").unwrap_or_default().to_owned(),
             trouble: Trouble::default(),
+            restarts: Arc::clone(&restarts),
+            state: State::default(),
         };
         let client: BaseConsumer<Events> = config
             .create_with_context(context)
@@ -232,8 +258,11 @@ impl Consumer {
             Self {
                 client,
                 topic: topic.clone(),
-                ended,
+                owned,
+                restarts,
+                end,
                 thread: Some(thread),
+                last: LastHeld::default(),
             },
             receiver,
         ))
@@ -244,18 +273,28 @@ impl Consumer {
     /// # Errors
     /// Where librdkafka refuses it.
     pub fn add(&self, partitions: &[(Partition, Start)]) -> Result<(), KafkaError> {
-        let mut list = TopicPartitionList::new();
-        for (partition, start) in partitions {
-            let offset = match start {
-                Start::At(offset) => Offset::Offset(*offset),
-                Start::Without(StartWithout::Earliest) => Offset::Beginning,
-                Start::Without(StartWithout::Latest) => Offset::End,
-            };
-            let added = list.add_partition_offset(self.topic.as_str(), partition.0, offset);
-            added.map_err(|error| KafkaError::new("cannot name a partition", error))?;
-        }
+        let list = list_of(&self.topic, partitions);
+        let list = list.map_err(|error| KafkaError::new("cannot name a partition", error))?;
+        self.owned.take(partitions.iter().copied());
         let assigned = self.client.incremental_assign(&list);
         assigned.map_err(|error| KafkaError::new(format!("cannot read {}", self.topic), error))
+    }
+
+    /// Begins anew with partitions that are ours, after [`Event::OutOfRange`] or whenever; those that are not are left
+    /// out. It is done soon, by the polling thread; records of before may still come until then. If it cannot be done,
+    /// the consumer fails.
+    pub fn restart(&self, partitions: &[(Partition, Start)]) {
+        let mut restarts = self.restarts.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, _) in partitions {
+            restarts.retain(|(other, _)| other != partition);
+        }
+        restarts.extend(partitions);
+    }
+
+    /// Where reading began, or began anew, of those of these partitions that are ours: for a member of a group
+    /// [`Start::At`] what the group had committed.
+    pub fn starts(&self, partitions: &[Partition]) -> Vec<(Partition, Start)> {
+        self.owned.starts(partitions)
     }
 
     /// Stops reading partitions until they are resumed. Events that are on their way still come.
@@ -276,41 +315,59 @@ impl Consumer {
         resumed.map_err(|error| KafkaError::new("cannot resume partitions", error))
     }
 
-    /// Commits the next record to read of partitions, for the group, and waits for the broker's answer.
+    /// Commits the next record to read of partitions, for the group, and waits for the broker's answer. Partitions that are
+    /// not ours when it is sent are left out, and are an error. It should be awaited before the next commit.
     ///
     /// # Errors
-    /// Where the broker refuses it or does not answer.
+    /// Where a partition is not ours any more, or the broker refuses it or does not answer; librdkafka gives up after its
+    /// `socket.timeout.ms`, or `session.timeout.ms` while there is no coordinator.
     pub fn commit(
         &self,
         positions: &[(Partition, i64)],
     ) -> impl Future<Output = Result<(), CommitError>> + Send + use<> {
-        let mut list = TopicPartitionList::with_capacity(positions.len());
-        let named = positions.iter().try_for_each(|(partition, offset)| {
-            list.add_partition_offset(self.topic.as_str(), partition.0, Offset::Offset(*offset))
+        let (client, owned, topic) = (
+            Arc::clone(&self.client),
+            Arc::clone(&self.owned),
+            self.topic.clone(),
+        );
+        let positions = positions.to_vec();
+        let committed = on_thread("kafka-commit", move || {
+            owned.commit(positions, |ours| commit(&client, &topic, &ours))
         });
-        let client = Arc::clone(&self.client);
         async move {
-            let commit = move || named.and_then(|()| client.commit(&list, CommitMode::Sync));
-            match spawn_blocking(commit).await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(CommitError(error.to_string())),
-                Err(error) => Err(CommitError(error.to_string())),
+            let (committed, others) = committed
+                .await
+                .ok_or_else(|| CommitError::Failed("its thread ended by itself".to_owned()))?;
+            committed.map_err(|error| CommitError::Failed(error.to_string()))?;
+            if others.is_empty() {
+                Ok(())
+            } else {
+                Err(CommitError::NotOurs(others))
             }
         }
     }
 
-    /// Leaves the group, if it is in one, and ends the polling thread.
+    /// Leaves the group, if it is in one, and ends the polling thread, whether or not somebody takes the events. What takes
+    /// too long goes on by itself.
     pub async fn close(mut self) {
-        self.ended.store(true, Ordering::Relaxed);
-        let thread = self.thread.take();
-        // Dropping the client leaves the group, which waits for the coordinator.
-        let closed = spawn_blocking(move || {
+        let closed = self.begin_close();
+        let topic = self.topic.clone();
+        drop(self);
+        if timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+            tracing::warn!(%topic, after = ?CLOSE_TIMEOUT, "the Kafka consumer is still closing");
+        }
+    }
+
+    fn begin_close(&mut self) -> impl Future<Output = Option<()>> + Send + use<> {
+        self.end.come();
+        let (thread, client) = (self.thread.take(), Arc::clone(&self.client));
+        self.last.then("kafka-close", move || {
             if let Some(thread) = thread {
                 drop(thread.join());
             }
-            drop(self);
-        });
-        drop(closed.await);
+            // The last to drop the client leaves the group, which waits for the coordinator: here, or on a commit's thread.
+            drop(client);
+        })
     }
 
     fn list(&self, partitions: &[Partition]) -> TopicPartitionList {
@@ -324,6 +381,31 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
+        if self.thread.is_some() {
+            drop(self.begin_close());
+        }
     }
+}
+
+fn list_of(topic: &Topic, starts: &[(Partition, Start)]) -> Result<TopicPartitionList, NativeError> {
+    let mut list = TopicPartitionList::with_capacity(starts.len());
+    for (partition, start) in starts {
+        list.add_partition_offset(topic.as_str(), partition.0, start.offset())?;
+    }
+    Ok(list)
+}
+
+fn commit(
+    client: &BaseConsumer<Events>,
+    topic: &Topic,
+    positions: &[(Partition, i64)],
+) -> Result<(), NativeError> {
+    if positions.is_empty() {
+        return Ok(());
+    }
+    let mut list = TopicPartitionList::with_capacity(positions.len());
+    for (partition, offset) in positions {
+        list.add_partition_offset(topic.as_str(), partition.0, Offset::Offset(*offset))?;
+    }
+    client.commit(&list, CommitMode::Sync)
 }

@@ -4,17 +4,26 @@
 //! [`Producer`] sends and reports every delivery; [`Cluster`] asks; [`MockBroker`] stands in for a cluster in tests
 //! and in the demo.
 
+mod connection;
+mod properties;
+mod record;
+
+mod consumer;
+mod producer;
+
 mod admin;
 mod cluster;
-mod connection;
-mod consumer;
-mod context;
 mod groups;
-mod mock;
-mod producer;
-mod record;
 mod refusal;
+mod topic_id;
 mod unanswered;
+
+mod context;
+mod ending;
+mod limit;
+mod reason;
+
+mod mock;
 
 pub use cluster::Cluster;
 pub use connection::{Connection, RawKafka, RawSecurity, SaslMechanism, SecurityProtocol};
@@ -24,8 +33,10 @@ pub use consumer::{
 pub use groups::{ByPartition, Committed};
 pub use mock::MockBroker;
 pub use producer::{Compression, Delivery, DeliveryError, Producer, ProducerSettings, SendError};
+pub use properties::Properties;
 pub use record::{Header, Outgoing, Partition, Record, Topic, TopicPartition};
 pub use refusal::{Refusal, RefusalKind};
+pub use topic_id::TopicId;
 
 /// librdkafka refuses what it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

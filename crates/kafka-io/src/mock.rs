@@ -2,6 +2,7 @@
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::KafkaError;
 
@@ -52,5 +53,28 @@ impl MockBroker {
         self.0
             .broker_up(broker)
             .map_err(|error| KafkaError::new("cannot bring the broker up", error))
+    }
+
+    /// Refuses so many of the next questions about committed offsets, as to somebody without a right to the group.
+    pub fn refuse_committed(&self, times: usize) {
+        let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+        self.0
+            .request_errors(RDKafkaApiKey::OffsetFetch, &vec![code; times]);
+    }
+
+    /// Refuses so many of the next batches because of their size.
+    pub fn refuse_batches(&self, times: usize) {
+        let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+        self.0.request_errors(RDKafkaApiKey::Produce, &vec![code; times]);
+    }
+
+    /// Says from now on that there is no such topic.
+    ///
+    /// # Errors
+    /// Where the name cannot be one.
+    pub fn hide_topic(&self, name: &str) -> Result<(), KafkaError> {
+        let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+        let hidden = self.0.topic_error(name, code);
+        hidden.map_err(|error| KafkaError::new(format!("cannot hide the topic {name}"), error))
     }
 }

@@ -5,15 +5,23 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError as NativeError, RDKafkaErrorCode as Code};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
-use crate::context::{describe, log};
+use crate::context::{Trouble, describe};
+use crate::ending::{End, LastHeld, Life};
 use crate::{Connection, KafkaError, Outgoing};
+
+/// The largest record that librdkafka takes, in bytes before compression. Its own default would refuse records that the
+/// broker takes: how large a record may be is said by the topic's `max.message.bytes`, and is about the compressed batch. A
+/// request above the broker's `socket.request.max.bytes`, by default 100 MiB, ends the connection instead of being refused.
+const MAX_RECORD_BYTES: &str = "100000000";
+/// Keys land on the partitions where Kafka's Java clients, and so Spark, put them.
+const PARTITIONER: &str = "murmur2_random";
+/// How long a topic may be missing until what is sent to it fails. A topic that was made just now is known by then.
+const TOPIC_PATIENCE: &str = "5000";
 
 /// How to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +80,9 @@ pub enum DeliveryError {
     /// The record is greater than the broker or the topic takes; a smaller one would go through.
     #[error("the record is too large for the broker or topic")]
     TooLarge,
+    /// The topic, or the partition of it that the record was for, does not exist or no longer does.
+    #[error("the topic {0} does not exist, or lost a partition")]
+    UnknownTopic(String),
     /// It could not be delivered in time, or not at all; whether the broker has it is not known.
     #[error("the record was not delivered: {0}")]
     Failed(String),
@@ -89,7 +100,15 @@ pub enum SendError {
 }
 
 /// Writes records. One thread of librdkafka's reports the deliveries.
-pub struct Producer(ThreadedProducer<Reports>);
+///
+/// When it is dropped, what was not delivered is given up, and nothing more is reported; its threads end by themselves.
+pub struct Producer {
+    client: Client,
+    end: End,
+    last: LastHeld,
+}
+
+type Client = ThreadedProducer<Reports>;
 
 impl Producer {
     /// A producer, and where it reports deliveries.
@@ -111,10 +130,26 @@ impl Producer {
                 "message.timeout.ms",
                 settings.delivery_timeout.as_millis().to_string(),
             )
+            .set("topic.metadata.propagation.max.ms", TOPIC_PATIENCE)
             .set("queue.buffering.max.messages", settings.in_flight.to_string());
-        let producer = config.create_with_context(Reports { reports });
-        let producer = producer.map_err(|error| KafkaError::new("cannot make a Kafka producer", error))?;
-        Ok((Self(producer), receiver))
+        for (name, value) in [
+            ("message.max.bytes", MAX_RECORD_BYTES),
+            ("partitioner", PARTITIONER),
+        ] {
+            if config.get(name).is_none() {
+                config.set(name, value);
+            }
+        }
+        let (end, life) = End::new()?;
+        let context = Reports {
+            reports,
+            life,
+            trouble: Trouble::default(),
+        };
+        let client = config.create_with_context(context);
+        let client = client.map_err(|error| KafkaError::new("cannot make a Kafka producer", error))?;
+        let last = LastHeld::default();
+        Ok((Self { client, end, last }, receiver))
     }
 
     /// Sends a record. Its delivery is reported with `tag`, unless this fails.
@@ -127,26 +162,36 @@ impl Producer {
         native.key = record.key.as_deref();
         native.payload = record.value.as_deref();
         native.headers = record.native_headers();
-        self.0.send(native).map_err(|(error, _record)| match error {
+        self.client.send(native).map_err(|(error, record)| match error {
             NativeError::MessageProduction(Code::QueueFull) => SendError::QueueFull,
-            error => SendError::Refused(delivery_error(&error)),
+            error => SendError::Refused(delivery_error(&error, record.topic, None)),
         })
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.end.come();
+        let client = self.client.clone();
+        drop(self.last.then("kafka-producer-end", move || drop(client)));
     }
 }
 
 /// Where librdkafka's thread reports deliveries.
 struct Reports {
     reports: mpsc::Sender<Delivery>,
+    life: Life,
+    trouble: Trouble,
 }
 
 impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.trouble.log(level, facility, line);
     }
 
     fn error(&self, error: NativeError, reason: &str) {
-        // What matters of it comes with the deliveries.
-        tracing::debug!(target: "librdkafka", %error, reason);
+        // It comes with the deliveries that it costs.
+        self.trouble.hear(&error, reason);
     }
 }
 
@@ -154,24 +199,27 @@ impl ProducerContext for Reports {
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, tag: usize) {
-        let result = result
-            .as_ref()
-            .map(|_message| ())
-            .map_err(|(error, _message)| delivery_error(error));
-        // If nobody listens any more, nobody cares.
-        let sent = self.reports.try_send(Delivery { tag, result });
-        // Within a runtime this is the producer's end, which reports what was never sent; nobody takes that.
-        if let Err(TrySendError::Full(delivery)) = sent
-            && Handle::try_current().is_err()
-        {
-            drop(self.reports.blocking_send(delivery));
-        }
+        let result = result.as_ref().map(|_message| ()).map_err(|(error, message)| {
+            let reason = self.trouble.reason().map(|reason| reason.text);
+            delivery_error(error, message.topic(), reason)
+        });
+        self.life.send(&self.reports, Delivery { tag, result });
     }
 }
 
-fn delivery_error(error: &NativeError) -> DeliveryError {
+/// What an error means for a record; `reason` is what is known of the connection.
+fn delivery_error(error: &NativeError, topic: &str, reason: Option<String>) -> DeliveryError {
     match error.rdkafka_error_code() {
-        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => DeliveryError::TooLarge,
+        Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize) => {
+            DeliveryError::TooLarge
+        }
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
+            DeliveryError::UnknownTopic(topic.to_owned())
+        }
+        Some(code @ Code::MessageTimedOut) => {
+            let code = code.to_string();
+            DeliveryError::Failed(reason.map_or(code.clone(), |reason| format!("{code}: {reason}")))
+        }
         Some(code) => DeliveryError::Failed(describe(code)),
         None => DeliveryError::Failed(error.to_string()),
     }

@@ -1,25 +1,30 @@
-//! Owns the thread that polls librdkafka, and what becomes of its callbacks.
+//! Owns the thread that polls librdkafka, and which event an error becomes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError as NativeError, RDKafkaErrorCode as Code};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Event, Revocation};
-use crate::context::{Trouble, describe, log};
-use crate::{Partition, Record};
+use super::owned::Owned;
+use super::{Event, Start, StartWithout, list_of};
+use crate::context::{Trouble, describe};
+use crate::ending::Life;
+use crate::limit::Limit;
+use crate::reason::{Rank, Reason};
+use crate::{Partition, Record, Topic};
 
-/// How long one poll waits. It bounds how late the end of the thread is noticed.
-const POLL: Duration = Duration::from_millis(100);
+/// How long one poll waits. It bounds how late the end of the thread, and a restart, is noticed.
+pub(super) const POLL: Duration = Duration::from_millis(100);
 /// How often, and how patiently, a cluster that does not answer is tried.
 const PROBE: Duration = Duration::from_secs(1);
+/// How long after a restart a revocation may have been in librdkafka's queue before it.
+const DOUBT: Duration = Duration::from_mins(1);
+/// What librdkafka says where it could not learn where a partition begins or ends. Nothing was out of range then.
+const NOT_LEARNT: &str = "failed to query logical offset";
 
 /// What is known of the connection to the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +33,8 @@ enum Link {
     Up,
     /// A connection failed; another may do.
     Suspect,
-    Down,
+    /// Nobody answers, and how much of the reason was said.
+    Down(Option<Rank>),
 }
 
 /// Polls until the consumer ends or nobody listens.
@@ -36,119 +42,162 @@ pub(super) fn poll(client: &BaseConsumer<Events>) {
     let context = Arc::clone(client.context());
     let mut link = Link::Unknown;
     let mut probed: Option<Instant> = None;
-    while context.goes_on() {
+    while !context.is_over() {
         match client.poll(POLL) {
-            None => {}
+            // librdkafka's queue was empty, or held a rebalance that is done.
+            None => *lock(&context.state.restarted) = None,
             Some(Ok(message)) => context.send(Event::Record(Record::of(&message))),
             Some(Err(NativeError::PartitionEOF(partition))) => {
                 context.send(Event::EndOfPartition(Partition(partition)));
             }
-            Some(Err(error)) => match event_of(&error) {
-                Some(event) => context.send(event),
-                None if link == Link::Up => link = Link::Suspect,
-                None => {}
-            },
+            Some(Err(error)) => {
+                if is_of_a_connection(&error) && link == Link::Up {
+                    link = Link::Suspect;
+                }
+                context.report(&error);
+            }
         }
+        context.restart(client);
         if link != Link::Up && probed.is_none_or(|last| last.elapsed() >= PROBE) {
             let answers = client.fetch_metadata(None, PROBE).is_ok();
             probed = Some(Instant::now());
-            match (answers, link) {
-                (true, Link::Unknown | Link::Down) => context.send(Event::Connected),
-                (false, Link::Unknown | Link::Suspect) => context.send(Event::Disconnected(context.why())),
-                (true, Link::Suspect) | (false, Link::Down) | (_, Link::Up) => {}
-            }
-            link = if answers { Link::Up } else { Link::Down };
+            link = context.on_probe(link, answers);
         }
     }
 }
 
-/// What an error means; `None` if a connection failed, which matters only if no other does.
-fn event_of(error: &NativeError) -> Option<Event> {
-    match (error, error.rdkafka_error_code()) {
-        (NativeError::MessageConsumptionFatal(code), _) => Some(Event::Failed(describe(*code))),
-        (
-            _,
-            Some(
-                Code::AllBrokersDown
+fn is_of_a_connection(error: &NativeError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::AllBrokersDown
                 | Code::BrokerTransportFailure
                 | Code::Resolve
                 | Code::SSL
-                | Code::Authentication,
-            ),
-        ) => None,
-        (_, Some(code)) => Some(Event::Trouble(describe(code))),
-        (_, None) => Some(Event::Trouble(error.to_string())),
-    }
+                | Code::Authentication
+        )
+    )
 }
 
 /// Where librdkafka's callbacks, on the polling thread, put events.
 pub(super) struct Events {
     pub(super) sender: mpsc::Sender<Event>,
-    pub(super) ended: Arc<AtomicBool>,
+    pub(super) life: Life,
+    pub(super) topic: Topic,
+    pub(super) owned: Arc<Owned>,
+    pub(super) start: StartWithout,
     pub(super) drain_timeout: Duration,
     pub(super) bootstrap_servers: String,
     pub(super) trouble: Trouble,
+    pub(super) restarts: Arc<Mutex<Vec<(Partition, Start)>>>,
+    pub(super) state: State,
+}
+
+/// What the polling thread remembers between librdkafka's callbacks.
+#[derive(Default)]
+pub(super) struct State {
+    /// What was said of the error that the poll under way gives.
+    heard: Mutex<Option<String>>,
+    /// When partitions were begun anew, if librdkafka's queue was not seen empty since.
+    restarted: Mutex<Option<Instant>>,
+    limit: Limit,
 }
 
 impl Events {
-    fn goes_on(&self) -> bool {
-        !self.ended.load(Ordering::Relaxed) && !self.sender.is_closed()
+    pub(super) fn is_over(&self) -> bool {
+        self.life.has_ended() || self.sender.is_closed()
     }
 
-    /// Why there is no connection.
-    fn why(&self) -> String {
-        self.trouble
-            .take()
-            .unwrap_or_else(|| format!("no broker of {} answers", self.bootstrap_servers))
+    pub(super) fn send(&self, event: Event) {
+        self.life.send(&self.sender, event);
     }
 
-    fn send(&self, event: Event) {
-        // It fails where nobody listens any more, and then the thread is about to end.
-        drop(self.sender.blocking_send(event));
+    /// Whether a revocation may have been answered by [`Self::restart`].
+    pub(super) fn restarted(&self) -> bool {
+        lock(&self.state.restarted).is_some_and(|at| at.elapsed() < DOUBT)
+    }
+
+    /// Hears what is said of an error, which the poll under way gives without it.
+    pub(super) fn hear(&self, error: &NativeError, reason: &str) {
+        if error.rdkafka_error_code() == Some(Code::PartitionEOF) {
+            return;
+        }
+        self.trouble.hear(error, reason);
+        let heard = Reason::of(reason).text;
+        *lock(&self.state.heard) = Some(heard);
+    }
+
+    fn report(&self, error: &NativeError) {
+        let heard = lock(&self.state.heard).take();
+        let code = error.rdkafka_error_code();
+        let what = heard.unwrap_or_else(|| code.map_or_else(|| error.to_string(), describe));
+        match code {
+            _ if matches!(error, NativeError::MessageConsumptionFatal(_)) => self.send(Event::Failed(what)),
+            Some(Code::AutoOffsetReset | Code::LogTruncation) if what.contains(NOT_LEARNT) => {
+                self.send(Event::Failed(format!("cannot read {}: {what}", self.topic)));
+            }
+            Some(Code::AutoOffsetReset | Code::LogTruncation) => {
+                tracing::debug!(topic = %self.topic, what, "a position is out of range");
+                self.send(Event::OutOfRange);
+            }
+            // It follows errors that say more.
+            Some(Code::AllBrokersDown) => {}
+            _ if self.state.limit.allows() => self.send(Event::Trouble(what)),
+            _ => tracing::debug!(what, "one more error of Kafka"),
+        }
+    }
+
+    fn on_probe(&self, link: Link, answers: bool) -> Link {
+        if answers {
+            self.trouble.forget();
+            if matches!(link, Link::Unknown | Link::Down(_)) {
+                self.send(Event::Connected);
+            }
+            return Link::Up;
+        }
+        let reason = self.trouble.reason();
+        let rank = reason.as_ref().map(|reason| reason.rank);
+        // The reason may come later than the failure; it is said as soon as it is known.
+        if !matches!(link, Link::Down(said) if said >= rank) {
+            let why = reason.map_or_else(
+                || format!("no broker of {} answers", self.bootstrap_servers),
+                |reason| reason.text,
+            );
+            self.send(Event::Disconnected(why));
+        }
+        match link {
+            Link::Down(said) => Link::Down(said.max(rank)),
+            _ => Link::Down(rank),
+        }
+    }
+
+    /// Begins anew with partitions that the program asked for. librdkafka refuses to seek in one that it stopped, so it
+    /// is taken out of the assignment and put back.
+    ///
+    /// A revocation that is in librdkafka's queue just now takes this for its answer, and its partitions are another
+    /// member's while work on them goes on. So the next revocation counts as a loss, unless the queue was seen empty before
+    /// it: then it came later.
+    fn restart(&self, client: &BaseConsumer<Self>) {
+        let asked = std::mem::take(&mut *lock(&self.restarts));
+        let starts = self.owned.ours(asked);
+        if starts.is_empty() {
+            return;
+        }
+        self.owned.take(starts.iter().copied());
+        *lock(&self.state.restarted) = Some(Instant::now());
+        let list: Result<TopicPartitionList, _> = list_of(&self.topic, &starts);
+        let restarted = list.and_then(|list| {
+            client.incremental_unassign(&list)?;
+            client.incremental_assign(&list)
+        });
+        if let Err(error) = restarted {
+            self.send(Event::Failed(format!(
+                "cannot begin anew with {starts:?}: {error}"
+            )));
+        }
     }
 }
 
-impl ClientContext for Events {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
-    }
-
-    fn error(&self, error: NativeError, reason: &str) {
-        self.trouble.hear(&error, reason);
-    }
-}
-
-impl ConsumerContext for Events {
-    fn pre_rebalance(&self, client: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let Rebalance::Revoke(list) = rebalance else {
-            return;
-        };
-        let partitions = partitions(list);
-        if partitions.is_empty() || !self.goes_on() {
-            return;
-        }
-        if client.assignment_lost() {
-            self.send(Event::Lost(partitions));
-            return;
-        }
-        let (revocation, finished) = Revocation::new();
-        self.send(Event::Revoking(partitions, revocation));
-        // It ends when the sender is dropped, or too late.
-        let _released_or_late = finished.recv_timeout(self.drain_timeout);
-    }
-
-    fn post_rebalance(&self, _client: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(list) => self.send(Event::Assigned(partitions(list))),
-            Rebalance::Revoke(_) => {}
-            Rebalance::Error(error) => self.send(Event::Trouble(error.to_string())),
-        }
-    }
-}
-
-fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
-    list.elements()
-        .iter()
-        .map(|element| Partition(element.partition()))
-        .collect()
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,12 +6,17 @@
     reason = "a test that cannot set itself up has failed"
 )]
 
+mod ends;
+mod groups;
+mod mistakes;
+mod producing;
+mod ranges;
+
 use std::time::Duration;
 
 use kafka_io::{
-    Cluster, Committed, Compression, Connection, Consumer, Event, GroupProtocol, Header, Membership,
-    MockBroker, Outgoing, Partition, Producer, ProducerSettings, RawKafka, Record, RefusalKind, Start,
-    StartWithout, Topic, TopicPartition,
+    Cluster, Committed, Compression, Connection, Consumer, Event, Header, MockBroker, Outgoing, Partition,
+    Producer, ProducerSettings, RawKafka, Record, RefusalKind, Start, StartWithout, Topic, TopicPartition,
 };
 use sidecar::Problems;
 use tokio::sync::mpsc::Receiver;
@@ -44,25 +49,23 @@ fn settings() -> ProducerSettings {
     }
 }
 
+fn record(topic: &Topic, key: &str, value: &str) -> Outgoing {
+    let bytes = |text: &str| Some(text.as_bytes().to_vec());
+    Outgoing {
+        topic: topic.clone(),
+        key: bytes(key),
+        value: bytes(value),
+        headers: vec![Header {
+            name: "traceparent".into(),
+            value: bytes(key),
+        }],
+    }
+}
+
 async fn produce(connection: &Connection, topic: &Topic, values: &[&str]) {
     let (producer, mut deliveries) = Producer::new(connection, settings()).unwrap();
     for (tag, value) in values.iter().enumerate() {
-        let (key, value) = (Some(value.as_bytes().to_vec()), Some(value.as_bytes().to_vec()));
-        let headers = vec![Header {
-            name: "traceparent".into(),
-            value: key.clone(),
-        }];
-        producer
-            .send(
-                tag,
-                &Outgoing {
-                    topic: topic.clone(),
-                    key,
-                    value,
-                    headers,
-                },
-            )
-            .unwrap();
+        producer.send(tag, &record(topic, value, value)).unwrap();
     }
     for _ in values {
         timeout(PATIENCE, deliveries.recv())
@@ -86,18 +89,6 @@ async fn next_record(events: &mut Receiver<Event>) -> Record {
         if let Event::Record(record) = next(events).await {
             return record;
         }
-    }
-}
-
-fn member(group: &str) -> Membership {
-    Membership {
-        group: group.to_owned(),
-        instance_id: None,
-        protocol: GroupProtocol::Classic,
-        start: StartWithout::Earliest,
-        session_timeout: Duration::from_secs(10),
-        max_poll_interval: Duration::from_mins(1),
-        drain_timeout: Duration::from_secs(20),
     }
 }
 
@@ -141,80 +132,6 @@ async fn partitions_are_added_paused_and_resumed() {
     for _ in 0..3 {
         next_record(&mut events).await;
     }
-    consumer.close().await;
-}
-
-#[tokio::test]
-async fn a_group_goes_on_behind_its_commit() {
-    let (_broker, connection, topic) = mock("input", 1);
-    produce(&connection, &topic, &["a", "b", "c"]).await;
-    let (consumer, mut events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
-    while !matches!(next(&mut events).await, Event::Assigned(partitions) if partitions == [Partition(0)]) {}
-    assert_eq!(next_record(&mut events).await.offset, 0);
-    consumer.commit(&[(Partition(0), 2)]).await.unwrap();
-    // Who waits for the end of a revocation would otherwise hold up the close.
-    events.close();
-    consumer.close().await;
-    let (consumer, mut events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
-    assert_eq!(next_record(&mut events).await.offset, 2);
-    events.close();
-    consumer.close().await;
-}
-
-#[tokio::test]
-async fn a_revocation_waits_for_the_work_in_hand() {
-    let (_broker, connection, topic) = mock("input", 2);
-    let (first, mut first_events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
-    while !matches!(next(&mut first_events).await, Event::Assigned(partitions) if partitions.len() == 2) {}
-    let (second, mut second_events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
-    let (revoked, revocation) = loop {
-        if let Event::Revoking(partitions, revocation) = next(&mut first_events).await {
-            break (partitions, revocation);
-        }
-    };
-    first
-        .commit(&[(revoked[0], 0)])
-        .await
-        .expect("a commit while the partition is still ours");
-    drop(revocation);
-    let given = loop {
-        match next(&mut second_events).await {
-            Event::Assigned(partitions) if !partitions.is_empty() => break partitions,
-            _ => {}
-        }
-    };
-    assert_eq!(given, revoked);
-    first_events.close();
-    second_events.close();
-    first.close().await;
-    second.close().await;
-}
-
-#[tokio::test]
-async fn a_cluster_that_does_not_answer_is_told_with_its_address() {
-    let start = [(Partition(0), Start::At(0))];
-    let (consumer, mut events) =
-        Consumer::assigned(&connection("127.0.0.1:1"), &Topic::from("input"), &start).unwrap();
-    let Event::Disconnected(why) = next(&mut events).await else {
-        panic!("no disconnection")
-    };
-    assert!(
-        why.contains("127.0.0.1:1") && why.contains("kafka.bootstrap_servers"),
-        "{why}"
-    );
-    consumer.close().await;
-}
-
-#[tokio::test]
-async fn an_outage_is_told_at_its_beginning_and_its_end() {
-    let (broker, connection, topic) = mock("input", 1);
-    let (consumer, mut events) =
-        Consumer::assigned(&connection, &topic, &[(Partition(0), Start::At(0))]).unwrap();
-    while !matches!(next(&mut events).await, Event::Connected) {}
-    broker.take_down(1).unwrap();
-    while !matches!(next(&mut events).await, Event::Disconnected(_)) {}
-    broker.bring_up(1).unwrap();
-    while !matches!(next(&mut events).await, Event::Connected) {}
     consumer.close().await;
 }
 
