@@ -14,11 +14,11 @@ pub trait Source: Send + 'static {
     /// # Errors
     /// If they cannot be read.
     fn add(&self, partitions: &[(Partition, Start)]) -> anyhow::Result<()>;
-    /// Reads a partition from another offset on.
-    ///
-    /// # Errors
-    /// If that cannot be done.
-    fn restart(&self, partition: Partition, offset: i64) -> anyhow::Result<()>;
+    /// Where reading of partitions that were assigned begins: at what the group has committed, if it has.
+    fn starts(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)>;
+    /// Reads a partition from another offset on. It is done when [`kafka_io::Event::Restarted`] comes; records of before
+    /// may come until then.
+    fn restart(&self, partition: Partition, offset: i64);
     /// Stops reading these partitions for a while, or reads them again.
     ///
     /// # Errors
@@ -74,8 +74,19 @@ impl Source for KafkaSource {
         Ok(self.consumer.add(partitions)?)
     }
 
-    fn restart(&self, partition: Partition, offset: i64) -> anyhow::Result<()> {
-        Ok(self.consumer.restart(&[(partition, Start::At(offset))])?)
+    fn starts(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)> {
+        let starts = self.consumer.starts(partitions).into_iter();
+        let position = |start| match start {
+            Start::At(offset) => Some(offset),
+            Start::Without(_) => None,
+        };
+        starts
+            .map(|(partition, start)| (partition, position(start)))
+            .collect()
+    }
+
+    fn restart(&self, partition: Partition, offset: i64) {
+        self.consumer.restart(&[(partition, Start::At(offset))]);
     }
 
     fn pause(&self, partitions: &[Partition], paused: bool) -> anyhow::Result<()> {

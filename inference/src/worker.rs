@@ -12,7 +12,7 @@ mod partitions;
 mod reset;
 mod results;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::bail;
@@ -118,6 +118,8 @@ pub struct Worker<C, P, S> {
     revoking: Option<(Vec<Partition>, Revocation)>,
     /// Partitions whose log began again, and where they are read from when nothing of them is in hand any more.
     resets: BTreeMap<Partition, i64>,
+    /// Partitions that the consumer was asked to read from elsewhere: what comes of them until it does is not theirs.
+    restarting: BTreeSet<Partition>,
 }
 
 /// Works until `stop` is cancelled, or with [`Settings::once`] until everything is read. Whatever is in hand then is
@@ -166,6 +168,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             moved: now,
             revoking: None,
             resets: BTreeMap::new(),
+            restarting: BTreeSet::new(),
         }
     }
 
@@ -210,7 +213,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         }
         self.offer_slices();
         self.send_results()?;
-        self.apply_resets()?;
+        self.apply_resets();
         self.release();
         self.pause_or_resume()?;
         let Parts { ledger, keeper, .. } = &mut self.parts;
@@ -241,7 +244,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     }
 
     fn is_all_read(&self) -> bool {
-        self.assigned && self.resets.is_empty() && self.ended.len() >= self.parts.ledger.partition_count()
+        self.assigned && self.resets.is_empty() && self.restarting.is_empty() && self.ended.len() >= self.parts.ledger.partition_count()
     }
 
     /// Ends the ends.
@@ -263,7 +266,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         match event {
             Event::Record(record) => self.on_record(record, now),
             Event::EndOfPartition(partition) => {
-                if !self.resets.contains_key(&partition) {
+                if !self.is_elsewhere(partition) {
                     self.ended.insert(partition);
                 }
             }
@@ -271,6 +274,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             Event::Revoking(partitions, revocation) => self.on_revoking(partitions, revocation),
             Event::Lost(partitions) => self.on_lost(&partitions),
             Event::OutOfRange => self.lookout.out_of_range(now),
+            Event::Restarted(partitions) => self.on_restarted(&partitions)?,
             Event::Connected => self.telemetry.kafka.met(),
             Event::Disconnected(why) => self.telemetry.kafka.unmet(why),
             Event::Trouble(what) => {
@@ -283,7 +287,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     }
 
     fn on_record(&mut self, mut record: Record, now: Instant) {
-        if self.stopping || self.resets.contains_key(&record.partition) {
+        if self.stopping || self.is_elsewhere(record.partition) {
             return;
         }
         let (partition, offset) = (record.partition, record.offset);

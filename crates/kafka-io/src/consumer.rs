@@ -53,6 +53,8 @@ pub enum Event {
     /// made anew, or cut. Reading of that partition, which librdkafka does not name, stands still until
     /// [`Consumer::restart`].
     OutOfRange,
+    /// Partitions were begun again by [`Consumer::restart`]: records of theirs that come from now on are of after it.
+    Restarted(Vec<Partition>),
     /// The cluster answers.
     Connected,
     /// The cluster does not answer: which address, and why.

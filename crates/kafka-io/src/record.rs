@@ -111,13 +111,16 @@ impl Record {
 
     /// The bytes that it keeps in memory, near enough for a bound.
     pub fn bytes(&self) -> usize {
-        let length = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
-        let headers = self
-            .headers
-            .iter()
-            .map(|header| header.name.len() + length(&header.value));
-        size_of::<Self>() + length(&self.key) + length(&self.value) + headers.sum::<usize>()
+        size_of::<Self>() + kept(self.key.as_ref(), self.value.as_ref(), &self.headers)
     }
+}
+
+fn kept(key: Option<&Vec<u8>>, value: Option<&Vec<u8>>, headers: &[Header]) -> usize {
+    let length = |value: Option<&Vec<u8>>| value.map_or(0, Vec::len);
+    let headers = headers
+        .iter()
+        .map(|header| header.name.len() + length(header.value.as_ref()));
+    length(key) + length(value) + headers.sum::<usize>()
 }
 
 /// A record to write.
@@ -134,6 +137,11 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
+    /// The bytes that it keeps in memory, near enough for a bound.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + kept(self.key.as_ref(), self.value.as_ref(), &self.headers)
+    }
+
     pub(crate) fn native_headers(&self) -> Option<OwnedHeaders> {
         if self.headers.is_empty() {
             return None;

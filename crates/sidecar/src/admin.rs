@@ -61,10 +61,10 @@ async fn live(State(state): State<AdminState>) -> Response {
 }
 
 async fn ready(State(state): State<AdminState>, RawQuery(query): RawQuery) -> Response {
-    let (status, answer) = if state.readiness.is_ready() {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    let (status, answer) = match state.readiness.is_ready() {
+        true => (StatusCode::OK, "ok\n"),
+        false if state.readiness.is_stopping() => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
     };
     let verbose = query.is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
     let details = if verbose {

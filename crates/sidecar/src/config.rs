@@ -116,7 +116,7 @@ pub fn load<Raw: DeserializeOwned>(
         ) else {
             return Err(mistaken("is not UTF-8".to_owned()));
         };
-        if is_kubernetes_service(rest) {
+        if is_kubernetes_service(rest, value) {
             continue;
         }
         let path: Vec<String> = rest.split(SEPARATOR).map(str::to_lowercase).collect();
@@ -131,15 +131,15 @@ pub fn load<Raw: DeserializeOwned>(
 }
 
 /// Whether Kubernetes makes this variable in every pod, for a service whose name begins with the program's:
-/// `SERVICE_HOST`, `SERVICE_PORT`, `SERVICE_PORT_HTTP`, `PORT`, `PORT_9464_TCP`, `PORT_9464_TCP_ADDR`, …
-fn is_kubernetes_service(rest: &str) -> bool {
-    let mut words = rest.split('_').skip_while(|word| !["SERVICE", "PORT"].contains(word));
-    match (words.next(), words.next(), words.next()) {
-        (Some("SERVICE"), Some("HOST"), None) | (Some("SERVICE"), Some("PORT"), _) | (Some("PORT"), None, None) => true,
-        (Some("PORT"), Some(port), Some(protocol)) => {
-            port.parse::<u16>().is_ok() && ["TCP", "UDP", "SCTP"].contains(&protocol)
-        }
-        _ => false,
+/// `…SERVICE_HOST`, `…SERVICE_PORT`, `…SERVICE_PORT_HTTP`, `…PORT`, `…PORT_9464_TCP`, `…PORT_9464_TCP_ADDR`.
+fn is_kubernetes_service(rest: &str, value: &str) -> bool {
+    let is_url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    let words: Vec<&str> = rest.split('_').collect();
+    match words[..] {
+        [.., "SERVICE", "HOST"] => value.parse::<std::net::IpAddr>().is_ok(),
+        [.., "PORT", number, "TCP" | "UDP" | "SCTP", "PROTO" | "PORT" | "ADDR"] => number.parse::<u16>().is_ok(),
+        [.., "PORT", _, "TCP" | "UDP" | "SCTP"] | [.., "PORT"] if is_url => true,
+        _ => rest.contains("SERVICE_PORT") && value.parse::<u16>().is_ok(),
     }
 }
 
@@ -301,6 +301,8 @@ mod tests {
                 ("WORKER_PORT_80_TCP_ADDR", "10.0.0.1"),
                 ("WORKER_SERVICE_HOST", "10.0.0.1"),
                 ("WORKER_METRICS_SERVICE_PORT_HTTP", "80"),
+                ("WORKER_SERVICE_SERVICE_HOST", "fd00::1"),
+                ("WORKER_SERVICE_PORT_443_TCP", "tcp://10.0.0.1:443"),
                 ("OTHER_KAFKA__RETRIES", "9"),
             ],
         );
@@ -332,6 +334,9 @@ mod tests {
         let why = "is not a setting; did you mean WORKER_KAFKA__RETRIES?";
         for name in ["WORKER_KAFKA_RETRIES", "WORKER__KAFKA__RETRIES"] {
             assert_eq!(meant(name), format!("environment variable {name}: {why}"));
+        }
+        for name in ["WORKER_ADMIN_PORT", "WORKER_SERVICE_HOST"] {
+            loaded("", &[(name, "nine")]).unwrap_err();
         }
         assert!(meant("WORKER_RETRIES").starts_with("environment variable WORKER_RETRIES: unknown key `retries`"));
     }

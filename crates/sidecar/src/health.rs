@@ -32,8 +32,8 @@ enum Met {
     No {
         why: String,
         since: Instant,
-        /// When a reason was logged; nothing is while the program starts.
-        logged: Option<Instant>,
+        /// When which reason was logged; none is while the program starts.
+        logged: Option<(Instant, String)>,
     },
 }
 
@@ -78,6 +78,10 @@ impl Readiness {
         lines
     }
 
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.lock().stopping
+    }
+
     /// The program stops: it is not ready from now on.
     pub(crate) fn stop(&self) {
         self.lock().stopping = true;
@@ -111,19 +115,17 @@ impl Condition {
     pub fn unmet(&self, why: impl Into<String>) {
         let (why, now) = (why.into(), Instant::now());
         let mut state = self.readiness.lock();
-        let (since, logged, same) = match state.conditions.get(&self.name) {
-            Some(Met::No {
-                why: before,
-                since,
-                logged,
-            }) => (*since, *logged, *before == why),
-            Some(Met::Yes) | None => (now, None, false),
+        let (since, logged) = match state.conditions.get(&self.name) {
+            Some(Met::No { since, logged, .. }) => (*since, logged.clone()),
+            Some(Met::Yes) | None => (now, None),
         };
-        let log = !same && logged.is_none_or(|last| now - last >= REASON_LOG_INTERVAL);
+        let log = logged.as_ref().is_none_or(|(at, reason)| {
+            *reason != why && now - *at >= REASON_LOG_INTERVAL
+        });
         let met = Met::No {
             why: why.clone(),
             since,
-            logged: if log { Some(now) } else { logged },
+            logged: if log { Some((now, why.clone())) } else { logged },
         };
         state.conditions.insert(self.name.clone(), met);
         drop(state);
@@ -206,7 +208,7 @@ mod tests {
         let readiness = Readiness::default();
         let kafka = readiness.condition("kafka");
         let logged = || match readiness.lock().conditions.get("kafka") {
-            Some(Met::No { logged, .. }) => *logged,
+            Some(Met::No { logged, .. }) => logged.as_ref().map(|(at, _)| *at),
             _ => None,
         };
         let start = Instant::now();

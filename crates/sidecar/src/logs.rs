@@ -33,16 +33,23 @@ impl Default for LogFilter {
 impl TryFrom<String> for LogFilter {
     type Error = String;
 
-    /// A word that is no level would be taken for the name of a target, and silence all others.
+    /// What is not named in a filter is silent, so a level for all targets must stand in it, once.
     fn try_from(text: String) -> Result<Self, String> {
-        for part in text.split(',').map(str::trim) {
-            let is_level = LEVELS.contains(&part.to_lowercase().as_str());
-            if !is_level && !part.contains('=') {
-                return Err(format!(
-                    "{part:?} is not a level; the levels are {}, and a target needs one, as in kafka_io=debug",
-                    LEVELS.join(", ")
-                ));
-            }
+        let is_level = |part: &&str| LEVELS.contains(&part.to_lowercase().as_str());
+        let (levels, targets): (Vec<&str>, Vec<&str>) = text.split(',').map(str::trim).partition(is_level);
+        if let Some(part) = targets.iter().find(|part| !part.contains('=')) {
+            return Err(format!(
+                "{part:?} is not a level; the levels are {}, and a target needs one, as in info,kafka_io=debug",
+                LEVELS.join(", ")
+            ));
+        }
+        if levels.len() != 1 {
+            return Err(format!(
+                "{text:?} must have one level for all targets, and may have more for some, as in info,kafka_io=debug"
+            ));
+        }
+        if let Some(part) = targets.iter().find(|part| part.split('=').next().is_some_and(|name| name.contains('-'))) {
+            return Err(format!("{part:?}: the names of targets have _ where those of programs have -"));
         }
         EnvFilter::try_new(&text).map_err(|error| format!("{text:?}: {error}"))?;
         Ok(Self(text))
@@ -104,7 +111,7 @@ mod tests {
         for valid in ["info", "WARN", "off", "info,librdkafka=debug", "inference[record]=trace, error"] {
             LogFilter::try_from(valid.to_owned()).unwrap();
         }
-        for invalid in ["warning", "", "info,kafka_io", "kafka_io=loud"] {
+        for invalid in ["warning", "", "info,kafka_io", "info,kafka_io=loud", "kafka_io=debug", "info,debug", "info,offset-reporter=debug"] {
             LogFilter::try_from(invalid.to_owned()).unwrap_err();
         }
     }

@@ -14,7 +14,7 @@ use clap::{CommandFactory, FromArgMatches, Subcommand};
 use prometheus::{IntGauge, Opts, Registry};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinSet;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{AdminPort, AdminState};
@@ -22,14 +22,14 @@ use crate::cli::{Arguments, Verb};
 use crate::config::{self, ConfigError, Problems};
 use crate::health::{Heartbeat, Readiness};
 use crate::logs::{self, RawLog};
-use crate::stopping::{Ended, Signals, until_stopped};
+use crate::stopping::{Signals, until_stopped};
 
 /// The exit code for a wrong command line or configuration (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
+/// The exit code of work that failed or was abandoned.
+const FAILURE: u8 = 1;
 /// How long threads that still run may hold up the exit.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
-/// The fewest threads of the runtime: work that blocks one leaves another to the admin port.
-const MIN_THREADS: usize = 2;
 
 /// A program of the workspace.
 pub trait Program: Sized + Send + 'static {
@@ -198,7 +198,7 @@ pub fn start<P: Program>() -> ExitCode {
         }
         Err(Failure::Usage(error)) => (USAGE, error.render().to_string()),
         Err(Failure::Config(error)) => (USAGE, format!("{:#}\n", anyhow::Error::from(error))),
-        Err(Failure::Work(error)) => (1, format!("{error:#}\n")),
+        Err(Failure::Work(error)) => (FAILURE, format!("{error:#}\n")),
     };
     print_error::<P>(&message);
     ExitCode::from(code)
@@ -262,28 +262,26 @@ fn print(text: &str) -> Result<(), Failure> {
         .map_err(Failure::Work)
 }
 
+/// Runs the program. The work has threads of its own; signals and the admin port are served on this one, so they answer
+/// whatever the work does.
 fn work<P: Program>(config: P::Config, mode: RunMode) -> Result<(), Failure> {
-    let ended = block_on(&P::frame(&config), serve::<P>(config, mode))?;
-    let (Ended::Work(Err(error)) | Ended::Abandoned(error)) = &ended else {
+    let settings = P::frame(&config);
+    logs::start(&settings.log);
+    let workers = runtime(Builder::new_multi_thread()).map_err(Failure::Work)?;
+    let served = runtime(Builder::new_current_thread())
+        .and_then(|frame| frame.block_on(serve::<P>(config, mode, workers.handle())));
+    let Err(error) = served else {
+        workers.shutdown_timeout(EXIT_TIMEOUT);
         return Ok(());
     };
     tracing::error!(error = format!("{error:#}"), "the program ends");
-    match ended {
-        Ended::Work(result) => result.map_err(Failure::Work),
-        Ended::Abandoned(error) => {
-            print_error::<P>(&format!("{error:#}\n"));
-            // Threads of C libraries still run: to run these libraries' destructors under them would be an error.
-            signal_hook::low_level::exit(1)
-        }
-    }
+    print_error::<P>(&format!("{error:#}\n"));
+    // The work, or threads of C libraries, may still run: these libraries' destructors must not run under them.
+    signal_hook::low_level::exit(i32::from(FAILURE))
 }
 
-fn block_on<T>(
-    settings: &FrameSettings,
-    future: impl Future<Output = anyhow::Result<T>>,
-) -> Result<T, Failure> {
-    logs::start(&settings.log);
-    wait_for(future).map_err(Failure::Work)
+fn runtime(mut builder: Builder) -> anyhow::Result<Runtime> {
+    builder.enable_all().build().context("cannot start the runtime")
 }
 
 /// Runs a future to its end: for a verb that has to wait for others.
@@ -291,19 +289,14 @@ fn block_on<T>(
 /// # Errors
 /// If it fails, or threads cannot be had.
 pub fn wait_for<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let threads = std::thread::available_parallelism().map_or(MIN_THREADS, |cores| cores.get().max(MIN_THREADS));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .enable_all()
-        .build();
-    let runtime = runtime.context("cannot start the runtime")?;
+    let runtime = runtime(Builder::new_multi_thread())?;
     let result = runtime.block_on(future);
     runtime.shutdown_timeout(EXIT_TIMEOUT);
     result
 }
 
-/// The work, the signals and the admin port run beside each other: if one hangs, the others still answer.
-async fn serve<P: Program>(config: P::Config, mode: RunMode) -> anyhow::Result<Ended> {
+/// Serves signals and the admin port until the work, on `workers`, is done.
+async fn serve<P: Program>(config: P::Config, mode: RunMode, workers: &Handle) -> anyhow::Result<()> {
     let settings = P::frame(&config);
     let signals = Signals::listen()?;
     let frame = Frame {
@@ -318,27 +311,27 @@ async fn serve<P: Program>(config: P::Config, mode: RunMode) -> anyhow::Result<E
         registry: frame.registry.clone(),
         version: P::VERSION,
     };
-    let mut tasks = JoinSet::new();
     // A run that ends by itself is not watched: cron jobs of one machine need no ports of their own.
-    if !mode.once {
-        let port = AdminPort::bind(settings.address).await?;
-        tasks.spawn(port.serve(state));
-    }
-    let (stop, readiness) = (frame.stop.clone(), frame.readiness.clone());
-    tasks.spawn(P::run(config, frame, mode));
-    // The admin port answers until the work is done and is then dropped: a slow scrape does not hold up the exit.
-    let first = async {
-        match tasks.join_next().await {
-            Some(Ok(result)) => result,
-            Some(Err(error)) => Err(anyhow::Error::new(error).context("a part of the program panicked")),
-            None => Ok(()),
-        }
+    let port = match mode.once {
+        true => None,
+        false => Some(AdminPort::bind(settings.address).await?),
     };
+    let (stop, readiness) = (frame.stop.clone(), frame.readiness.clone());
+    let work = workers.spawn(P::run(config, frame, mode));
+    let work = async { work.await.context("the program panicked")? };
     let on_signal = || {
         readiness.stop();
         stop.cancel();
     };
-    Ok(until_stopped(first, on_signal, signals, settings.grace_period).await)
+    let work = until_stopped(work, on_signal, signals, settings.grace_period);
+    // The admin port answers until the work is done and is then dropped: a slow scrape does not hold up the exit.
+    match port {
+        None => work.await,
+        Some(port) => tokio::select! {
+            result = work => result,
+            result = port.serve(state) => result.and(Err(anyhow::anyhow!("the admin port ended by itself"))),
+        },
+    }
 }
 
 fn registry<P: Program>() -> anyhow::Result<Registry> {
@@ -357,7 +350,8 @@ fn registry<P: Program>() -> anyhow::Result<Registry> {
 
 fn try_peers<P: Program>(config: P::Config) -> Result<(), Failure> {
     let settings = P::frame(&config);
-    let peers = block_on(&settings, async { Ok(P::connect(config).await) })?;
+    logs::start(&settings.log);
+    let peers = wait_for(async { Ok(P::connect(config).await) }).map_err(Failure::Work)?;
     let mut failed = 0;
     for Peer { name, result } in &peers {
         failed += usize::from(result.is_err());

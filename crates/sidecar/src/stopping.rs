@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
@@ -10,14 +10,6 @@ use tokio::time::sleep;
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-}
-
-/// How the work of a program ended.
-pub(crate) enum Ended {
-    /// By itself, or within the grace period.
-    Work(anyhow::Result<()>),
-    /// It did not, and still runs.
-    Abandoned(anyhow::Error),
 }
 
 impl Signals {
@@ -43,20 +35,16 @@ pub(crate) async fn until_stopped(
     stop: impl FnOnce(),
     mut signals: Signals,
     grace: Duration,
-) -> Ended {
+) -> anyhow::Result<()> {
     tokio::pin!(work);
     tokio::select! {
-        result = &mut work => return Ended::Work(result),
+        result = &mut work => return result,
         signal = signals.next() => tracing::info!(signal, ?grace, "stopping"),
     }
     stop();
     tokio::select! {
-        result = work => Ended::Work(result),
-        () = sleep(grace) => Ended::Abandoned(anyhow!(
-            "the work was abandoned: it did not end within the grace period of {grace:?}"
-        )),
-        signal = signals.next() => {
-            Ended::Abandoned(anyhow!("the work was abandoned: a second signal came ({signal})"))
-        }
+        result = work => result,
+        () = sleep(grace) => bail!("the work was abandoned: it did not end within the grace period of {grace:?}"),
+        signal = signals.next() => bail!("the work was abandoned: a second signal came ({signal})"),
     }
 }

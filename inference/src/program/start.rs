@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use kafka_io::{Cluster, Consumer, Event, Partition, Producer, ProducerSettings, Topic};
-use sidecar::{Condition, Frame, Readiness, RunMode};
+use sidecar::{Condition, Frame, Heartbeat, Readiness, RunMode};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -44,7 +44,7 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
     model.met();
 
     let cluster = Cluster::new(&config.connection)?;
-    let waiting = wait_for_topics(&cluster, &config, &kafka, &topics);
+    let waiting = wait_for_topics(&cluster, &config, &heartbeat, [&kafka, &topics]);
     let waited = stop
         .run_until_cancelled(within(mode.once, waiting, &readiness))
         .await;
@@ -150,10 +150,11 @@ fn stopped_early(mode: RunMode) -> anyhow::Result<()> {
 async fn wait_for_topics(
     cluster: &Cluster,
     config: &Config,
-    kafka: &Condition,
-    topics: &Condition,
+    heartbeat: &Heartbeat,
+    [kafka, topics]: [&Condition; 2],
 ) -> Snapshot {
     loop {
+        heartbeat.beat();
         match inspect(cluster, &config.topics, &[]).await {
             Ok(snapshot) => {
                 kafka.met();

@@ -15,10 +15,11 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     pub(super) fn on_assigned(&mut self, partitions: &[Partition]) -> anyhow::Result<()> {
         self.telemetry.metrics.rebalanced(Rebalance::Assigned, partitions);
         self.assigned = true;
-        for partition in partitions {
-            self.resets.remove(partition);
-            self.ended.remove(partition);
-            self.parts.ledger.open(*partition, None);
+        for (partition, position) in self.parts.source.starts(partitions) {
+            self.resets.remove(&partition);
+            self.restarting.remove(&partition);
+            self.ended.remove(&partition);
+            self.parts.ledger.open(partition, position);
         }
         self.lookout.knows(partitions.iter().copied());
         self.report_partitions();
@@ -72,6 +73,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             self.parts.ledger.close(*partition);
             self.ended.remove(partition);
             self.resets.remove(partition);
+            self.restarting.remove(partition);
         }
         self.origins.retain(|_, origin| !forgotten.contains(&origin.partition()));
         let ledger = &self.parts.ledger;

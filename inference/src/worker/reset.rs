@@ -54,6 +54,8 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
                 expected,
                 range,
             } => self.on_began_again(partition, expected, &range)?,
+            Finding::Expired { partition, .. } | Finding::Stopped { partition, .. }
+                if self.is_elsewhere(partition) => {}
             Finding::Expired {
                 partition,
                 expected,
@@ -64,8 +66,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             }
             Finding::Stopped { partition, expected } => {
                 tracing::warn!(%topic, %partition, offset = expected, "reading of a partition had stopped; it goes on");
-                self.parts.source.restart(partition, expected)?;
-                self.pause_if_others_are(&[partition])?;
+                self.restart(partition, expected);
             }
         }
         Ok(())
@@ -78,7 +79,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         expected: Option<i64>,
         range: &Range<i64>,
     ) -> anyhow::Result<()> {
-        if self.resets.contains_key(&partition) {
+        if self.is_elsewhere(partition) {
             return Ok(());
         }
         let topic = self.settings.topics.input.clone();
@@ -101,7 +102,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     }
 
     /// Reads partitions from elsewhere on, each when nothing of it is in hand any more.
-    pub(super) fn apply_resets(&mut self) -> anyhow::Result<()> {
+    pub(super) fn apply_resets(&mut self) {
         let ledger = &self.parts.ledger;
         let due: Vec<_> = self
             .resets
@@ -118,10 +119,25 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             self.parts.ledger.open(partition, Some(at));
             self.parts.ledger.mark_moved(partition);
             self.parts.keeper.allow_fall();
-            self.parts.source.restart(partition, at)?;
-            self.pause_if_others_are(&[partition])?;
+            self.restart(partition, at);
         }
-        Ok(())
+    }
+
+    fn restart(&mut self, partition: Partition, offset: i64) {
+        self.restarting.insert(partition);
+        self.parts.source.restart(partition, offset);
+    }
+
+    pub(super) fn on_restarted(&mut self, partitions: &[Partition]) -> anyhow::Result<()> {
+        for partition in partitions {
+            self.restarting.remove(partition);
+        }
+        self.parts.source.pause(partitions, self.paused)
+    }
+
+    /// Whether what comes of a partition now is not what it is to be read from.
+    pub(super) fn is_elsewhere(&self, partition: Partition) -> bool {
+        self.resets.contains_key(&partition) || self.restarting.contains(&partition)
     }
 
     /// Partitions that the topic did not have before: all of their records are new.

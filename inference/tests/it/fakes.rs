@@ -66,6 +66,7 @@ pub(crate) struct State {
     unreported: Vec<Delivery>,
     ended: BTreeSet<Partition>,
     out_of_range: BTreeSet<Partition>,
+    restarted: Vec<Partition>,
 }
 
 impl FakeKafka {
@@ -132,8 +133,12 @@ impl FakeKafka {
             ended,
             out_of_range,
             first,
+            restarted,
             ..
         } = &mut *state;
+        if !restarted.is_empty() {
+            return Some(Event::Restarted(std::mem::take(restarted)));
+        }
         for (partition, next) in reading
             .iter_mut()
             .filter(|(partition, _)| !paused.contains(partition))
@@ -239,14 +244,20 @@ impl Source for FakeSource {
         Ok(())
     }
 
-    fn restart(&self, partition: Partition, offset: i64) -> anyhow::Result<()> {
+    fn starts(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)> {
+        let state = self.kafka.state();
+        let committed = |partition: &Partition| (*partition, state.committed.get(partition).copied());
+        partitions.iter().map(committed).collect()
+    }
+
+    fn restart(&self, partition: Partition, offset: i64) {
         self.kafka.change(|state| {
+            state.restarted.push(partition);
             state.reading.insert(partition, offset);
             state.paused.remove(&partition);
             state.ended.remove(&partition);
             state.out_of_range.remove(&partition);
         });
-        Ok(())
     }
 
     fn inspect(
@@ -354,7 +365,7 @@ impl Setup {
             dead_letter: None,
             on_reset: OnReset::Stop,
             once: true,
-            patience: Duration::from_hours(24),
+            patience: Duration::from_hours(100_000),
         }
     }
 

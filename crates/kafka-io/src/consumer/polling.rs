@@ -190,11 +190,10 @@ impl Events {
             client.incremental_unassign(&list)?;
             client.incremental_assign(&list)
         });
-        if let Err(error) = restarted {
-            self.send(Event::Failed(format!(
-                "cannot begin anew with {starts:?}: {error}"
-            )));
-        }
+        self.send(match restarted {
+            Ok(()) => Event::Restarted(starts.into_iter().map(|(partition, _)| partition).collect()),
+            Err(error) => Event::Failed(format!("cannot read {starts:?} again: {error}")),
+        });
     }
 }
 
