@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use checkpoint::{CheckpointWriter, LocalFolder, TopicOffsets};
+use checkpoint::{Checkpoint, LocalFolder, TopicOffsets};
 use kafka_io::{Cluster, Partition};
 use testbed::until;
 use tokio::time::{Instant, sleep_until};
@@ -132,13 +132,12 @@ async fn a_checkpoint_beyond_the_end_of_the_topic_is_refused() {
     let stage = Stage::new("anew", 1).await;
     stage.produce(texts(0..10)).await;
     let place = LocalFolder::new(stage.checkpoint("checkpoint"));
-    let (mut writer, _) = CheckpointWriter::open(place).await.unwrap();
-    let mut ends = TopicOffsets::default();
-    ends.set(stage.input.as_str(), 0, 500);
-    writer.plan(&ends, 0).await.unwrap();
-    writer.commit().await.unwrap();
+    let mut writer = Checkpoint::read(place).await.unwrap().take_over().await.unwrap();
+    let mut positions = TopicOffsets::default();
+    positions.set(stage.input.as_str(), 0, 500);
+    writer.commit(&positions, 0).await.unwrap();
     let mut worker = stage.worker("checkpoint", &[]).await;
     assert_eq!(worker.exit().await.unwrap().code(), Some(1));
-    let told = "is at offset 500 of partition 0, but anew-input ends at 10";
-    assert!(worker.log().contains(told), "{}", worker.log());
+    let reason = "anew-input, partition 0: reading stood at offset 500, but the partition has offsets 0 to 10 now";
+    assert!(worker.log().contains(reason), "{}", worker.log());
 }
