@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use prost::Message;
+use pushgateway_exporter::remote_write::{STALE, WriteRequest};
 use tempfile::TempDir;
 use testbed::{Process, until};
 
@@ -15,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_pushgateway-exporter"))
 }
+
+/// How the page's group is pushed.
+const PUT: &str = "PUT /metrics/job/orders/instance/driver/target/page";
 
 /// Runs the program with arguments to its end.
 fn run(arguments: &[&str]) -> Output {
@@ -161,7 +166,7 @@ fn a_port_that_is_taken_is_exit_code_1_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_pushes_tells_how_it_is_and_sigterm_is_exit_code_0() {
+async fn it_pushes_says_how_it_is_and_sigterm_is_exit_code_0() {
     let place = Place::new().await;
     let mut exporter = place.start("");
     exporter.ready().await.unwrap();
@@ -188,6 +193,7 @@ async fn it_pushes_tells_how_it_is_and_sigterm_is_exit_code_0() {
         "pushgateway_exporter_target_up",
         "pushgateway_exporter_target_refused",
         "pushgateway_exporter_target_samples",
+        "pushgateway_exporter_target_repaired_samples_total",
         "process_resident_memory_bytes",
     ] {
         assert!(exporter.metric(name).await.is_some(), "{name}");
@@ -195,18 +201,16 @@ async fn it_pushes_tells_how_it_is_and_sigterm_is_exit_code_0() {
     exporter.stop().await.unwrap();
     let asked = place.gateway.asked();
     let last = asked.last().unwrap();
-    assert_eq!(last.path, "/metrics/job/orders/instance/driver");
+    assert_eq!(last.path, PUT.trim_start_matches("PUT "));
     assert!(
-        last.text()
-            .contains("spark_exporter_target_up{target=\"page\"} 0\n"),
+        last.text().contains("spark_exporter_target_up 0\n"),
         "{}",
         last.text()
     );
     assert!(asked[0].text().contains("\nx 1\n"));
-    assert_eq!(
-        place.gateway.lines()[asked.len() - 2],
-        "GET /api/v1/metrics",
-        "who owns the group is asked first"
+    assert!(
+        place.gateway.lines().iter().all(|line| line == PUT),
+        "to mark down nothing needs to be read"
     );
 }
 
@@ -215,7 +219,7 @@ async fn once_pushes_once_and_fails_where_something_failed() {
     let place = Place::new().await;
     let output = place.run("", &["--once"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert_eq!(place.gateway.lines(), ["PUT /metrics/job/orders/instance/driver"]);
+    assert_eq!(place.gateway.lines(), [PUT]);
     let output = place
         .run("targets.none.url = \"http://127.0.0.1:1/\"\n", &["--once"])
         .await;
@@ -225,10 +229,9 @@ async fn once_pushes_once_and_fails_where_something_failed() {
         "{}",
         told(&output)
     );
-    assert!(
-        place.gateway.asked()[1].text().contains("\nx 1\n"),
-        "the rest is pushed"
-    );
+    let asked = place.gateway.asked();
+    let page = asked.iter().rfind(|asked| asked.path.ends_with("/target/page"));
+    assert!(page.unwrap().text().contains("\nx 1\n"), "the rest is pushed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,8 +241,9 @@ async fn a_dry_run_prints_what_would_be_pushed_and_pushes_nothing() {
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let printed = printed(&output);
     let head = format!(
-        "samples for {}/metrics/job/orders/instance/driver\n",
-        place.gateway.url
+        "samples for {}{}\n",
+        place.gateway.url,
+        PUT.trim_start_matches("PUT ")
     );
     assert!(printed.contains(&head) && printed.ends_with("x 1\n"), "{printed}");
     assert_eq!(place.gateway.lines(), [""; 0]);
@@ -318,9 +322,195 @@ async fn with_the_http_sink_the_newest_values_are_there_to_be_pulled() {
     let text = String::from_utf8(answer.body).unwrap();
     assert_eq!(answer.status, 200);
     assert!(
-        text.ends_with("\nx 1\n") && text.contains("spark_exporter_target_up{target=\"page\"} 1\n"),
+        text.ends_with("\nx{target=\"page\"} 1\n")
+            && text.contains("spark_exporter_target_up{target=\"page\"} 1\n"),
         "{text}"
     );
     exporter.stop().await.unwrap();
     assert_eq!(place.gateway.lines(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_targets_without_labels_are_both_pushed() {
+    let place = Place::new().await;
+    let second = format!("targets.second.url = \"{}\"\n", place.target.url("/"));
+    for (sink, samples) in [
+        ("pushgateway", ["\nx 1\n"; 2]),
+        ("http", ["\nx{target=\"page\"} 1\n", "\nx{target=\"second\"} 1\n"]),
+    ] {
+        let mut exporter = place.start(&format!(
+            "{second}push.sink = \"{sink}\"\nhttp.address = \"127.0.0.1:{}\"\n",
+            free_port()
+        ));
+        exporter.ready().await.unwrap();
+        assert_eq!(
+            exporter.metric("pushgateway_exporter_target_samples").await,
+            Some(2.0)
+        );
+        assert_eq!(
+            exporter
+                .metric("pushgateway_exporter_target_dropped_samples_total")
+                .await,
+            None
+        );
+        exporter.stop().await.unwrap();
+        if sink == "pushgateway" {
+            for (asked, sample) in place.gateway.asked().iter().zip(samples) {
+                assert!(asked.text().contains(sample), "{}", asked.text());
+            }
+        }
+    }
+    let output = place.run(&second, &["check", "--connect"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    let same = format!("{second}targets.second.labels.target = \"page\"\n");
+    let output = place.run(&same, &["check"]).await;
+    assert_eq!(output.status.code(), Some(64));
+    assert!(
+        told(&output).contains("targets.second.labels: are those of targets.page"),
+        "{}",
+        told(&output)
+    );
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dropped_and_will_be_missed_is_logged_once_and_a_collision_fails_the_check() {
+    let place = Place::new().await;
+    let page = "x 1\ny 1\ny{l=\"1\"} 1\nspark_exporter_target_up 1\n";
+    let page = Server::start(move |_| (200, page.to_owned())).await;
+    let more = format!("targets.large.url = \"{}\"\nshape.max_series = 2\n", page.url);
+    let mut exporter = place.start(&more);
+    exporter.ready().await.unwrap();
+    until(PATIENCE, async || {
+        let pushes = exporter.metric("pushgateway_exporter_cycles_total").await;
+        pushes.filter(|&pushes| pushes >= 3.0)
+    })
+    .await
+    .expect("it pushes again and again");
+    let log = exporter.log();
+    exporter.stop().await.unwrap();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("samples are dropped"))
+        .collect();
+    assert_eq!(lines.len(), 2, "{log}");
+    for part in [
+        "shape.max_series",
+        "over_limit",
+        "\"first_names\":\"y\"",
+        "\"dropped\":2",
+        "large",
+    ] {
+        assert!(lines[0].contains(part), "{part} in {}", lines[0]);
+    }
+    assert!(lines[1].contains("spark_exporter_target_up"), "{}", lines[1]);
+    let output = place.run(&more, &["check", "--connect"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let printed = printed(&output);
+    assert!(
+        printed.contains("failed  targets.large: ") && printed.contains(": spark_exporter_target_up"),
+        "{printed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_scrape_sends_no_old_value_by_remote_write() {
+    let place = Place::new().await;
+    let target = Server::start(|_| (200, "old_value 1\n".to_owned())).await;
+    let more = format!(
+        "targets.dying.url = \"{}\"\npush.sink = \"remote_write\"\nremote_write.url = \"{}/write\"\n",
+        target.url, place.gateway.url
+    );
+    let exporter = place.start(&more);
+    let posted = || {
+        let bodies = place.gateway.asked().into_iter().map(|asked| asked.body);
+        let plain = bodies.map(|body| snap::raw::Decoder::new().decompress_vec(&body).unwrap());
+        let has = |body: &Vec<u8>| body.windows(9).any(|part| part == b"old_value");
+        plain.filter(has).collect::<Vec<_>>()
+    };
+    until(PATIENCE, async || (posted().len() >= 2).then_some(()))
+        .await
+        .unwrap();
+    drop(target);
+    until(PATIENCE, async || {
+        exporter
+            .metric("pushgateway_exporter_failures_total")
+            .await
+            .filter(|&failures| failures >= 3.0)
+    })
+    .await
+    .expect("it fails again and again");
+    exporter.stop().await.unwrap();
+    let ends = |body: &Vec<u8>| {
+        let request = WriteRequest::decode(&body[..]).unwrap();
+        let series = request.timeseries.into_iter().filter(|series| {
+            let mut labels = series.labels.iter();
+            labels.any(|label| label.value == "old_value")
+        });
+        let mut values = series.map(|series| series.samples[0].value);
+        values.all(|value| value.to_bits() == STALE.to_bits())
+    };
+    let posted = posted();
+    let scraped = posted.iter().take_while(|body| !ends(body)).count();
+    assert_eq!(
+        posted.len(),
+        scraped + 1,
+        "after the last value comes the mark of its end, once"
+    );
+}
+
+/// A gateway whose clock stands at 01:46:40 on a day long ago, one hour after 1e9 s; a group was pushed 50 minutes
+/// later than that, and another at 1e9 s.
+fn past(path: &str, _: u16) -> Vec<u8> {
+    let group = |job: &str, time: &str| {
+        format!(
+            "{{\"labels\": {{\"job\": \"{job}\"}}, \"push_time_seconds\": {{\"metrics\": [{{\"value\": \"{time}\"}}]}}, \
+             \"spark_exporter_run_info\": {{\"metrics\": [{{\"labels\": {{\"run\": \"r\"}}}}]}}}}"
+        )
+    };
+    let body = format!(
+        "{{\"data\": [{}, {}]}}",
+        group("living", "1.000003e9"),
+        group("dead", "1e9")
+    );
+    let date = if path.starts_with("/proxy") {
+        ""
+    } else {
+        "date: Sun, 09 Sep 2001 02:46:40 GMT\r\n"
+    };
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\n{date}content-length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_are_swept_by_the_gateways_clock_or_not_at_all() {
+    let (place, gateway) = (Place::new().await, RawServer::start(past, false).await);
+    let config = |path: &str| {
+        let own = format!("pushgateway.url = \"{}\"", place.gateway.url);
+        let file = place.folder.path().join("past.toml");
+        let config = place
+            .config()
+            .replace(&own, &format!("pushgateway.url = \"{}\"", gateway.url(path)));
+        std::fs::write(&file, config).unwrap();
+        file.display().to_string()
+    };
+    let sweep = async |config: String| {
+        let run = move || run(&["sweep", "--ttl", "1h", "--config", &config]);
+        tokio::task::spawn_blocking(run).await.unwrap()
+    };
+    let output = sweep(config("/")).await;
+    assert_eq!(
+        printed(&output),
+        "would delete {job=\"dead\"}, last pushed 1h ago\n1 groups; --delete deletes them\n"
+    );
+    let output = sweep(config("/proxy")).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told(&output).contains("no header Date"), "{}", told(&output));
 }
