@@ -241,18 +241,15 @@ impl Client {
 }
 
 impl Answer {
-    /// The first line of a body that explains a refusal.
+    /// The beginning of a body that explains a refusal, on one line.
     pub fn explanation(&self) -> String {
         /// More of a message than this helps nobody.
         const LONGEST: usize = 500;
-        let text = String::from_utf8_lossy(&self.body);
-        text.trim()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(LONGEST)
-            .collect()
+        /// More of a body than this is not searched for it.
+        const SEARCHED_BYTES: usize = 4096;
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(SEARCHED_BYTES)]);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        words.join(" ").chars().take(LONGEST).collect()
     }
 }
 

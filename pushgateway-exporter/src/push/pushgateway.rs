@@ -79,17 +79,16 @@ impl Gateway {
         self.client.put(url, message).await
     }
 
-    async fn replace(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
-        let url = self.url(target);
-        let answer = self.send(&url, document).await;
-        let is_unread = |answer: &Answer| answer.status == 400 && answer.explanation().contains(CANNOT_READ);
-        if !self.gzip || !answer.as_ref().is_ok_and(is_unread) {
-            return judge(&url, answer);
+    /// Puts the document there, in a form that the gateway can read.
+    async fn replace(&mut self, url: &str, document: &Document<'_>) -> Result<Answer, NoAnswer> {
+        let answer = self.send(url, document).await;
+        if !self.gzip || !says(&answer, CANNOT_READ) {
+            return answer;
         }
         self.gzip = false;
-        let answer = self.send(&url, document).await;
+        let answer = self.send(url, document).await;
         // Else it was not for the compression, or nothing was learned.
-        let is_read = answer.as_ref().is_ok_and(|answer| !is_unread(answer));
+        let is_read = answer.is_ok() && !says(&answer, CANNOT_READ);
         if is_read {
             tracing::info!(
                 url = self.base,
@@ -97,7 +96,7 @@ impl Gateway {
             );
         }
         self.gzip = !is_read;
-        judge(&url, answer)
+        answer
     }
 
     /// Deletes the group that an exporter up to version 0.1.0 has left, whose series about the targets are the same;
@@ -118,6 +117,13 @@ impl Gateway {
     }
 }
 
+/// Whether an answer is a refusal with these words.
+fn says(answer: &Result<Answer, NoAnswer>, words: &str) -> bool {
+    let is_said =
+        |answer: &Answer| answer.status == 400 && String::from_utf8_lossy(&answer.body).contains(words);
+    answer.as_ref().is_ok_and(is_said)
+}
+
 fn judge(url: &str, answer: Result<Answer, NoAnswer>) -> Result<(), PushError> {
     match answer {
         Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
@@ -134,16 +140,12 @@ fn judge(url: &str, answer: Result<Answer, NoAnswer>) -> Result<(), PushError> {
 
 impl Sink for Gateway {
     async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
-        match self.replace(target, document).await {
-            Err(PushError::Refused(why)) if why.contains(OF_ANOTHER_GROUP) => {
-                if self.delete_older().await? {
-                    self.replace(target, document).await
-                } else {
-                    Err(PushError::Refused(why))
-                }
-            }
-            done => done,
+        let url = self.url(target);
+        let mut answer = self.replace(&url, document).await;
+        if says(&answer, OF_ANOTHER_GROUP) && self.delete_older().await? {
+            answer = self.replace(&url, document).await;
         }
+        judge(&url, answer)
     }
 
     async fn delete(&mut self, target: usize) -> Result<(), PushError> {

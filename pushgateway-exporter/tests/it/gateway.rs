@@ -117,11 +117,11 @@ async fn a_gateway_that_cannot_read_gzip_gets_plain_text_from_then_on() {
 
 #[tokio::test]
 async fn a_refusal_is_told_with_the_gateways_words_and_gzip_is_not_blamed() {
-    let server = Server::start(|_| (400, "pushed metrics are invalid: x is a gauge\n".to_owned())).await;
+    let server = Server::start(|_| (400, "pushed metrics are invalid:\n* x is a gauge\n".to_owned())).await;
     let mut gateway = gateway(&server.url, &Security::default());
     let error = put(&mut gateway).await.unwrap_err();
     let told = format!(
-        "{}{PATH} refuses the push: pushed metrics are invalid: x is a gauge",
+        "{}{PATH} refuses the push: pushed metrics are invalid: * x is a gauge",
         server.url
     );
     assert_eq!(error, PushError::Refused(told));
