@@ -68,21 +68,17 @@ impl<'t> Record<'t> {
 /// among the records that are none, or records of more than one application, for each of its records. A line that is
 /// merely damaged leaves fewer.
 pub(super) fn broken(lines: &[&[u8]]) -> Range<usize> {
-    let text = |number: usize| str::from_utf8(lines[number]).unwrap_or_default();
-    let begins = |number: &usize| head(text(*number)).is_some();
-    let ends = |number: &usize| foot(text(*number)).is_some();
-    let numbers = || 0..lines.len();
-    let Some(first) = numbers().find(begins) else {
+    let Some(first) = lines.iter().position(begins) else {
         return 0..0;
     };
-    let last_begin = numbers().rfind(begins).unwrap_or(first);
-    let last_end = numbers().rfind(ends).unwrap_or(first);
+    let last_begin = lines.iter().rposition(begins).unwrap_or(first);
+    let last_end = lines.iter().rposition(ends).unwrap_or(first);
     let mut others = 0;
     let mut applications = HashMap::<_, usize>::new();
-    for number in first..=last_begin.max(last_end) {
-        match record(text(number)) {
+    for line in &lines[first..=last_begin.max(last_end)] {
+        match record(text(line)) {
             Some(record) => *applications.entry(record.application()).or_default() += 1,
-            None => others += usize::from(!is_silent(lines[number])),
+            None => others += usize::from(!is_silent(line)),
         }
     }
     let records: usize = applications.values().sum();
@@ -93,6 +89,18 @@ pub(super) fn broken(lines: &[&[u8]]) -> Range<usize> {
     // Whether the page is cut short within a record.
     let is_open = last_begin > last_end;
     first..if is_open { lines.len() } else { last_end + 1 }
+}
+
+fn text<'l>(line: &'l &[u8]) -> &'l str {
+    str::from_utf8(line).unwrap_or_default()
+}
+
+fn begins(line: &&[u8]) -> bool {
+    head(text(line)).is_some()
+}
+
+fn ends(line: &&[u8]) -> bool {
+    foot(text(line)).is_some()
 }
 
 /// Whether a line has no sample whatever it is part of.

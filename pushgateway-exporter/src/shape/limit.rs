@@ -71,9 +71,8 @@ mod tests {
 
     #[test]
     fn the_first_names_of_what_is_dropped_are_kept() {
-        let text: String = (0..9)
-            .map(|number| format!("x{number} 1\nx{number}{{l=\"1\"}} 1\n"))
-            .collect();
+        let lines = (0..9).map(|number| format!("x{number} 1\nx{number}{{l=\"1\"}} 1\n"));
+        let text = lines.collect::<Vec<_>>().concat();
         let mut page = parse(text.as_bytes());
         let mut dropped = Dropped::default();
         keep(&mut page.samples, &page.types, 4, &mut dropped);

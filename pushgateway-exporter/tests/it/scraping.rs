@@ -282,9 +282,12 @@ async fn a_file_may_name_the_port_late() {
 
 /// An application whose pages are at the paths that say so, and what it is called on them.
 fn application(name: &'static str, has: &'static [&'static str]) -> impl Fn(&Asked) -> (u16, String) {
-    move |asked| match has.contains(&asked.path.as_str()) {
-        true => (200, format!("{name} 1\n")),
-        false => (404, String::new()),
+    move |asked| {
+        if has.contains(&asked.path.as_str()) {
+            (200, format!("{name} 1\n"))
+        } else {
+            (404, String::new())
+        }
     }
 }
 
