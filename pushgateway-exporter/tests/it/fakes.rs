@@ -181,6 +181,7 @@ impl Sink for FakeSink {
 pub(crate) struct Watch {
     pub(crate) registry: Registry,
     pub(crate) readiness: Readiness,
+    pub(crate) heartbeat: Heartbeat,
 }
 
 impl Watch {
@@ -235,10 +236,11 @@ pub(crate) fn exporter(
     let watch = Watch {
         registry: Registry::new(),
         readiness: Readiness::default(),
+        heartbeat: Heartbeat::default(),
     };
     let telemetry = Telemetry::new(
         Metrics::register(&watch.registry).unwrap(),
-        Heartbeat::default(),
+        watch.heartbeat.clone(),
         &watch.readiness,
         targets.iter().map(|target| target.name.as_str()),
     );

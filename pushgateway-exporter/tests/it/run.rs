@@ -213,3 +213,22 @@ async fn once_tells_what_went_wrong_and_pushes_the_rest() {
     let told = two.once(CancellationToken::new()).await.unwrap_err().to_string();
     assert_eq!(told, "http://gateway answers 401");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_heart_beats_while_the_loop_waits_and_not_while_it_hangs() {
+    let (pages, sink) = (Pages::default(), FakeSink::new());
+    pages.give(0, "x 1\n");
+    let mut settings = settings(OnExit::Keep);
+    settings.run.interval = Duration::from_hours(1);
+    let (exporter, watch) = exporter(&pages, &sink, 1, settings);
+    let watching = async {
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            assert!(watch.heartbeat.is_alive());
+        }
+        pages.give_late(0, Duration::from_hours(9), "x 1\n");
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        assert!(!watch.heartbeat.is_alive());
+    };
+    tokio::join!(run_for(exporter, Duration::from_hours(2)), watching);
+}
