@@ -4,10 +4,10 @@
 
 use std::error::Error;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE, LOCATION, TRANSFER_ENCODING};
 use reqwest::{Certificate, Identity, RequestBuilder, Response, Url, redirect};
 
 use crate::config::Security;
@@ -18,6 +18,9 @@ const USER_AGENT: &str = concat!("pushgateway-exporter/", env!("CARGO_PKG_VERSIO
 const MAX_REDIRECTS: usize = 5;
 /// How long a connection is kept for the next request.
 const IDLE: Duration = Duration::from_secs(90);
+
+/// The longest line of a page that is read line by line.
+const LONGEST_LINE: usize = 1 << 20;
 
 /// Asks servers.
 #[derive(Debug, Clone)]
@@ -62,6 +65,8 @@ pub struct Answer {
     pub content_type: String,
     /// Where else to look.
     pub location: Option<String>,
+    /// What time it is at the server.
+    pub date: Option<SystemTime>,
     /// The body, uncompressed.
     pub body: Vec<u8>,
     /// Whether the server said how long the body is, or marked its end. Else it may have been cut off.
@@ -136,6 +141,34 @@ impl Client {
         self.answer(self.http.get(url).header(ACCEPT, accept)).await
     }
 
+    /// Asks for a page that may be long and hands on each of its lines, which alone are kept. No line is handed on of an
+    /// answer that is no success.
+    pub async fn lines(
+        &self,
+        url: &str,
+        accept: &str,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<Answer, NoAnswer> {
+        let (answer, mut response) = self.head(self.http.get(url).header(ACCEPT, accept)).await?;
+        let mut line = Vec::new();
+        if answer.status != 200 {
+            return self.body(answer, response).await;
+        }
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.no_answer(&error))? {
+            for part in chunk.split_inclusive(|&byte| byte == b'\n') {
+                line.extend_from_slice(part);
+                if line.len() > LONGEST_LINE {
+                    return Err(NoAnswer::TooLarge(LONGEST_LINE));
+                }
+                if line.ends_with(b"\n") {
+                    take(&line);
+                    line.clear();
+                }
+            }
+        }
+        Ok(answer)
+    }
+
     /// Puts something there.
     pub async fn put(&self, url: &str, message: Message) -> Result<Answer, NoAnswer> {
         self.answer(with(self.http.put(url), message)).await
@@ -152,6 +185,12 @@ impl Client {
     }
 
     async fn answer(&self, request: RequestBuilder) -> Result<Answer, NoAnswer> {
+        let (answer, response) = self.head(request).await?;
+        self.body(answer, response).await
+    }
+
+    /// The answer, its body not read yet.
+    async fn head(&self, request: RequestBuilder) -> Result<(Answer, Response), NoAnswer> {
         let request = match (&self.security.user, &self.security.bearer_token) {
             (Some((name, password)), _) => request.basic_auth(name, Some(password.expose())),
             (None, Some(token)) => request.bearer_auth(token.expose()),
@@ -162,19 +201,19 @@ impl Client {
             let value = response.headers().get(name)?;
             Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
-        let mut answer = Answer {
+        let answer = Answer {
             status: response.status().as_u16(),
             content_type: header(CONTENT_TYPE).unwrap_or_default(),
             location: header(LOCATION),
+            date: header(DATE).and_then(|date| httpdate::parse_http_date(&date).ok()),
             body: Vec::new(),
             has_end: response.content_length().is_some()
                 || response.headers().contains_key(TRANSFER_ENCODING),
         };
-        answer.body = self.body(response).await?;
-        Ok(answer)
+        Ok((answer, response))
     }
 
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, NoAnswer> {
+    async fn body(&self, mut answer: Answer, mut response: Response) -> Result<Answer, NoAnswer> {
         let length = response.content_length().unwrap_or_default();
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let mut body = Vec::with_capacity(length.min(self.limits.max_body_bytes));
@@ -184,7 +223,8 @@ impl Client {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body)
+        answer.body = body;
+        Ok(answer)
     }
 
     fn no_answer(&self, error: &reqwest::Error) -> NoAnswer {
@@ -201,18 +241,15 @@ impl Client {
 }
 
 impl Answer {
-    /// The first line of a body that explains a refusal.
+    /// The beginning of a body that explains a refusal, on one line.
     pub fn explanation(&self) -> String {
         /// More of a message than this helps nobody.
         const LONGEST: usize = 500;
-        let text = String::from_utf8_lossy(&self.body);
-        text.trim()
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(LONGEST)
-            .collect()
+        /// More of a body than this is not searched for it.
+        const SEARCHED_BYTES: usize = 4096;
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(SEARCHED_BYTES)]);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        words.join(" ").chars().take(LONGEST).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod raw;
 mod security;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +18,7 @@ pub use self::security::Security;
 use crate::client::address;
 use crate::grouping::{GroupingKey, is_label_name};
 use crate::shape::{Rewrite, Shape, patterns};
-use crate::target::{Place, Role, Target, parse_ports};
+use crate::target::Target;
 
 /// The shortest time between pushes: one that is shorter would load the gateway and tell nobody more.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
@@ -32,7 +33,7 @@ pub struct Config {
     pub targets: Vec<(Target, Security)>,
     /// What becomes of a page.
     pub shape: Shape,
-    /// Under which labels it is pushed.
+    /// The labels that all targets share.
     pub group: GroupingKey,
     /// How the sink is asked.
     pub sink_security: Security,
@@ -45,9 +46,9 @@ impl TryFrom<Raw> for Config {
 
     fn try_from(raw: Raw) -> Result<Self, Problems> {
         let mut problems = Problems::new();
-        let targets = check_targets(&raw.targets, &mut problems);
-        let shape = check_shape(&raw.shape, &mut problems);
         let group = check_group(&raw.group, &mut problems);
+        let targets = targets::check(&raw, &mut problems);
+        let shape = check_shape(&raw.shape, &mut problems);
         let sink_security = check_sink(&raw, &mut problems);
         check_times(&raw, &mut problems);
         let Some(group) = group else {
@@ -61,71 +62,6 @@ impl TryFrom<Raw> for Config {
             raw,
         })
     }
-}
-
-fn check_targets(raw: &BTreeMap<String, RawTarget>, problems: &mut Problems) -> Vec<(Target, Security)> {
-    if raw.is_empty() {
-        problems.add("targets", "is empty; name one, such as [targets.driver]");
-    }
-    let checked = raw.iter().filter_map(|(name, target)| {
-        let key = format!("targets.{name}");
-        for label in target.labels.keys().filter(|label| !is_label_name(label)) {
-            problems.add(
-                format!("{key}.labels"),
-                format!("{label:?} is no name of a label"),
-            );
-        }
-        let role = target.role.unwrap_or_else(|| Role::named(name));
-        let place = check_place(&key, role, target, problems);
-        let security = Security::check(&format!("{key}.security"), &target.security, problems);
-        let target = Target {
-            name: name.clone(),
-            role,
-            place: place?,
-            labels: target.labels.clone(),
-        };
-        Some((target, security))
-    });
-    checked.collect()
-}
-
-fn check_place(key: &str, role: Role, target: &RawTarget, problems: &mut Problems) -> Option<Place> {
-    if let Some(url) = &target.url {
-        if target.ports.is_some() || target.ports_file.is_some() || target.path.is_some() {
-            problems.add(
-                format!("{key}.url"),
-                "is the whole address; leave out ports, ports_file and path",
-            );
-        }
-        return check_url(&format!("{key}.url"), url, problems).map(Place::Url);
-    }
-    let defaults = role.defaults();
-    let path = target.path.as_deref().or(defaults.map(|(_, path)| path));
-    let ports = target.ports.as_deref().or(defaults.map(|(ports, _)| ports));
-    let (Some(path), true) = (path, ports.is_some() || target.ports_file.is_some()) else {
-        let page = Role::Page.name();
-        problems.add(
-            key,
-            format!("says neither url nor ports and path, which the role {page} needs"),
-        );
-        return None;
-    };
-    let ports = ports.map_or(Ok(Vec::new()), parse_ports);
-    let ports = ports
-        .map_err(|what| problems.add(format!("{key}.ports"), what))
-        .ok()?;
-    if !path.starts_with('/') {
-        problems.add(format!("{key}.path"), "must begin with /");
-    }
-    for url in Place::urls(&target.host, ports.get(..1).unwrap_or_default(), path) {
-        check_url(&format!("{key}.host"), &url, problems)?;
-    }
-    Some(Place::Ports {
-        host: target.host.clone(),
-        ports,
-        file: target.ports_file.clone(),
-        path: path.to_owned(),
-    })
 }
 
 fn check_url(key: &str, text: &str, problems: &mut Problems) -> Option<String> {
@@ -155,17 +91,37 @@ fn check_group(raw: &RawGroup, problems: &mut Problems) -> Option<GroupingKey> {
     for name in raw.info.keys().filter(|name| !is_label_name(name)) {
         problems.add("group.info", format!("{name:?} is no name of a label"));
     }
-    let mut labels = raw.labels.clone();
-    for (name, value) in [("job", &raw.job), ("instance", &raw.instance)] {
-        if labels.insert(name.to_owned(), value.clone()).is_some() {
-            problems.add(
-                "group.labels",
-                format!("{name} has a key of its own: group.{name}"),
-            );
+    for (label, key) in [
+        ("job", "group.job"),
+        ("instance", "group.instance"),
+        (targets::TARGET, "targets.NAME.labels.target"),
+    ] {
+        if raw.labels.contains_key(label) {
+            problems.add("group.labels", format!("{label} has a key of its own: {key}"));
         }
     }
-    let key = GroupingKey::new(labels);
+    let key = GroupingKey::new(shared_labels(raw));
     key.map_err(|what| problems.add("group", what)).ok()
+}
+
+fn shared_labels(raw: &RawGroup) -> BTreeMap<String, String> {
+    let mut labels = raw.labels.clone();
+    labels.insert("job".to_owned(), raw.job.clone());
+    labels.insert("instance".to_owned(), raw.instance.clone());
+    labels
+}
+
+/// Refuses what is more than the address of a gateway, since the path of each group is appended to it.
+fn check_gateway(url: &str, problems: &mut Problems) {
+    if url.contains("/metrics/job") {
+        problems.add(
+            "pushgateway.url",
+            "names a group (/metrics/job/…); leave that out, [group] and the targets' labels name the groups",
+        );
+    }
+    if url.contains(['?', '#']) {
+        problems.add("pushgateway.url", "has a query or a fragment; leave it out");
+    }
 }
 
 fn check_sink(raw: &Raw, problems: &mut Problems) -> Security {
@@ -180,6 +136,9 @@ fn check_sink(raw: &Raw, problems: &mut Problems) -> Security {
         }
     };
     check_url(&format!("{table}.url"), url, problems);
+    if raw.push.sink == SinkKind::Pushgateway {
+        check_gateway(url, problems);
+    }
     Security::check(&format!("{table}.security"), security, problems)
 }
 
@@ -206,13 +165,14 @@ fn check_times(raw: &Raw, problems: &mut Problems) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::Role;
 
-    fn checked(toml: &str) -> Result<Config, String> {
+    pub(super) fn checked(toml: &str) -> Result<Config, String> {
         let raw: Raw = toml::from_str(toml).unwrap();
         Config::try_from(raw).map_err(|problems| problems.to_string())
     }
 
-    fn problems(toml: &str) -> String {
+    pub(super) fn problems(toml: &str) -> String {
         checked(toml).err().unwrap_or_default()
     }
 
@@ -240,6 +200,7 @@ mod tests {
         let target = RawTarget {
             role: Some(Role::Driver),
             url: Some("x".into()),
+            host: Some("x".into()),
             ports: Some("x".into()),
             ports_file: Some("x".into()),
             path: Some("x".into()),
@@ -262,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_are_told_at_once() {
+    fn all_mistakes_are_reported_at_once() {
         let told = problems(
             "[targets.a]\nrole = \"driver\"\nports = \"x\"\n[targets.b]\nurl = \"ftp://x\"\n[targets.c]\n\
              [targets.d]\nurl = \"http://me:secret@x/\"\n[shape]\nallow = [\"(\"]\n[group]\njob = \"\"\n\
@@ -285,27 +246,31 @@ mod tests {
     }
 
     #[test]
-    fn a_role_says_where_its_page_is_and_a_key_says_it_better() {
-        let config = checked("[targets.driver]\nhost = \"10.0.0.1\"\nports = \"40001\"").unwrap();
-        let Place::Ports {
-            host, ports, path, ..
-        } = &config.targets[0].0.place
-        else {
-            panic!("a driver has ports");
-        };
-        assert_eq!(
-            (host.as_str(), ports[0].get(), path.as_str()),
-            ("10.0.0.1", 40001, "/metrics/prometheus/")
-        );
-    }
-
-    #[test]
     fn the_labels_of_the_group_are_job_instance_and_more() {
         let config = checked("[group]\njob = \"a/b\"\ninstance = \"driver\"\nlabels.team = \"x\"").unwrap();
         assert_eq!(
             config.group.path(),
             "/metrics/job@base64/YS9i/instance/driver/team/x"
         );
-        assert!(problems("[group]\nlabels.job = \"x\"").contains("group.job"));
+        for label in ["job", "instance", "target"] {
+            let found = problems(&format!("[group]\nlabels.{label} = \"x\""));
+            assert!(
+                found.contains(&format!("{label} has a key of its own")),
+                "{found}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_address_of_a_gateway_names_no_group() {
+        for url in [
+            "http://g:9091/metrics/job/x",
+            "http://g/metrics/job@base64/eA/instance/y",
+            "http://g/?x=1",
+        ] {
+            let found = problems(&format!("pushgateway.url = \"{url}\""));
+            assert!(found.contains("pushgateway.url: "), "{found}");
+        }
+        assert_eq!(problems("pushgateway.url = \"http://g/prefix/\""), "");
     }
 }

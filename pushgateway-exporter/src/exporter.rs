@@ -1,8 +1,8 @@
-//! Owns the loop: each cycle scrapes all targets, then pushes one report. It is the only module that knows both ends.
+//! Owns the loop: each cycle scrapes all targets, then pushes each. It is the only module that knows both ends.
 //!
 //! The law: one bad sample or target never blanks the others; nothing is invented.
 
-mod told;
+mod telemetry;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -15,23 +15,23 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub use self::told::Told;
+pub use self::telemetry::Telemetry;
 use crate::pace::Pace;
-use crate::push::{OnExit, PushError, Pusher, Refusals, Sink};
-use crate::report::{Report, Run, remove_collisions};
+use crate::push::{OnExit, PushError, Pushed, Pusher, Sink};
+use crate::report::Run;
 use crate::scrape::{NoPage, Scrape};
 use crate::shape::{Shape, Shaped};
-use crate::status::{Status, label};
+use crate::status::{Status, rename_labels};
 use crate::target::Target;
 use crate::{clock, exposition};
 
 /// The most targets that are scraped at a time: each may hold a page of the greatest size.
 const MAX_SCRAPES: usize = 4;
-/// How long a push may take with the search for targets that are refused; the sink's own limits are shorter.
+/// How long the pushes of a cycle may take in all.
 const PUSH_BUDGET: Duration = Duration::from_secs(40);
 /// How long a push that is on its way may take after a signal.
 const PUSH_GRACE: Duration = Duration::from_secs(1);
-/// How long the last push, and the question before it, may then take.
+/// How long the last pushes, and the question before them, may then take.
 const LAST_PUSH_BUDGET: Duration = Duration::from_secs(2);
 
 /// How the exporter behaves.
@@ -39,9 +39,7 @@ const LAST_PUSH_BUDGET: Duration = Duration::from_secs(2);
 pub struct Settings {
     /// What becomes of a page.
     pub shape: Shape,
-    /// Labels that are the group's, so that no sample can have them.
-    pub reserved: Vec<String>,
-    /// After so many failures the last values of a target are not pushed any more.
+    /// After so many failures in a row the last values of a target are not pushed any more.
     pub stale_after: NonZeroU32,
     /// What becomes of the values at the end.
     pub on_exit: OnExit,
@@ -58,7 +56,9 @@ pub struct Exporter<S, K> {
     labels: Vec<BTreeMap<String, String>>,
     statuses: Vec<Status>,
     pace: Pace,
-    told: Told,
+    telemetry: Telemetry,
+    /// The target that is pushed first: the last cycle had no time for it.
+    first: usize,
 }
 
 /// How a scrape went.
@@ -70,16 +70,17 @@ struct Scraped {
 
 impl<S: Scrape, K: Sink> Exporter<S, K> {
     /// From `scrape`, which gives the pages of these targets, to `sink`.
-    pub fn new(scrape: S, sink: K, targets: &[Target], settings: Settings, told: Told) -> Self {
+    pub fn new(scrape: S, sink: K, targets: &[Target], settings: Settings, telemetry: Telemetry) -> Self {
         let status = |target: &Target| Status::new(&target.name, target.role.name());
         Self {
             scrape: Arc::new(scrape),
-            pusher: Pusher::new(sink),
+            pusher: Pusher::new(sink, settings.run.clone(), targets.len()),
             pace: Pace::new(settings.run.interval),
             settings,
             labels: targets.iter().map(|target| target.labels.clone()).collect(),
             statuses: targets.iter().map(status).collect(),
-            told,
+            telemetry,
+            first: 0,
         }
     }
 
@@ -97,8 +98,8 @@ impl<S: Scrape, K: Sink> Exporter<S, K> {
             }
             let jitter = fastrand::f64() * 2.0 - 1.0;
             let (wait, skipped) = self.pace.wait(began.elapsed(), jitter);
-            self.told.metrics.skipped.inc_by(skipped);
-            if self.told.rest(wait, &stop).await.is_none() {
+            self.telemetry.metrics.skipped.inc_by(skipped);
+            if self.telemetry.rest(wait, &stop).await.is_none() {
                 break;
             }
         }
@@ -108,7 +109,7 @@ impl<S: Scrape, K: Sink> Exporter<S, K> {
     /// Exports once.
     ///
     /// # Errors
-    /// Where a target gave no page, or not everything could be pushed.
+    /// If a target gave no page, or not everything could be pushed.
     pub async fn once(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let Some(problems) = self.cycle(&stop).await else {
             bail!("stopped before the cycle was done");
@@ -119,27 +120,23 @@ impl<S: Scrape, K: Sink> Exporter<S, K> {
         bail!("{}", problems.join("; "))
     }
 
-    /// One cycle; gives what went wrong, or nothing if it was left. Once it pushes it is not left at once: a push that is
-    /// still on its way must not arrive after the last one.
+    /// One cycle; returns what went wrong, or nothing if it was left. Once it pushes it is not left at once: a push that
+    /// is still on its way must not arrive after the last one.
     async fn cycle(&mut self, stop: &CancellationToken) -> Option<Vec<String>> {
-        self.told.heartbeat.beat();
+        self.telemetry.heartbeat.beat();
         let began = Instant::now();
         let mut problems = stop.run_until_cancelled(self.scrape_all()).await?;
-        remove_collisions(&self.settings.run, &mut self.statuses);
-        let pushed = self.push().await;
-        let is_pushed = pushed.is_ok();
-        problems.extend(match pushed {
-            Ok(refusals) => refusals.into_values().collect(),
-            Err(problem) => vec![problem],
-        });
+        let (failure, refusals) = self.push_all().await;
         let all_were_there = self.statuses.iter().all(|status| status.last_success.is_some());
-        self.pace.cycle_ended(is_pushed, all_were_there);
-        self.told.metrics.cycle.observe(began.elapsed().as_secs_f64());
-        self.told.metrics.cycles.inc();
+        self.pace.cycle_ended(failure.is_none(), all_were_there);
+        self.telemetry
+            .cycle(&self.statuses, failure.as_deref(), began.elapsed());
+        problems.extend(failure);
+        problems.extend(refusals);
         Some(problems)
     }
 
-    /// Scrapes all targets, several at a time; gives what went wrong, in the order of the targets.
+    /// Scrapes all targets, several at a time; returns what went wrong, in the order of the targets.
     async fn scrape_all(&mut self) -> Vec<String> {
         let permits = Arc::new(Semaphore::new(MAX_SCRAPES));
         let mut scrapes = JoinSet::new();
@@ -156,7 +153,7 @@ impl<S: Scrape, K: Sink> Exporter<S, K> {
         }
         let mut problems = BTreeMap::new();
         while let Some(joined) = scrapes.join_next().await {
-            self.told.heartbeat.beat();
+            self.telemetry.heartbeat.beat();
             match joined {
                 Ok((target, one)) => problems.extend(self.take(target, one).map(|what| (target, what))),
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -165,62 +162,77 @@ impl<S: Scrape, K: Sink> Exporter<S, K> {
         problems.into_values().collect()
     }
 
-    /// Takes note of a scrape; gives what went wrong.
+    /// Takes note of a scrape; returns what went wrong.
     fn take(&mut self, target: usize, scraped: Scraped) -> Option<String> {
         let Scraped { took, page, permit } = scraped;
         let status = &mut self.statuses[target];
-        self.told.metrics.scrape.observe(took.as_secs_f64());
-        let told = match page {
+        self.telemetry.metrics.scrape.observe(took.as_secs_f64());
+        let problem = match page {
             Ok(body) => {
                 // What it said before makes room for what it says now.
                 status.forget();
                 let shaped = shaped(body, &self.settings, &self.labels[target]);
                 status.succeeded(shaped, took, clock::since_epoch().as_secs_f64());
+                self.telemetry.page(target, status);
                 None
             }
             Err(error) => {
                 status.failed(took, self.settings.stale_after);
-                self.told.no_page(target, &error);
+                self.telemetry.no_page(target, &error);
                 Some(format!("target {}: {error}", status.name))
             }
         };
         drop(permit);
-        told
+        problem
     }
 
-    async fn push(&mut self) -> Result<Refusals, String> {
-        let report = Report {
-            run: &self.settings.run,
-            statuses: &self.statuses,
-        };
+    /// Pushes all targets, one after another; returns the first failure, and which targets are refused.
+    async fn push_all(&mut self) -> (Option<String>, Vec<String>) {
         let began = Instant::now();
-        let pushed = timeout(PUSH_BUDGET, self.pusher.push(&report)).await;
+        let (mut failure, mut refusals) = (None, Vec::new());
+        let targets = self.statuses.len();
+        for (turn, target) in (self.first..targets).chain(0..self.first).enumerate() {
+            let left = PUSH_BUDGET.saturating_sub(began.elapsed());
+            let pushed = self.push(target, left).await;
+            let is_over = began.elapsed() >= PUSH_BUDGET || matches!(pushed, Err(PushError::Unreachable(_)));
+            match pushed {
+                Ok(Pushed::Whole) => {}
+                Ok(Pushed::WithoutSamples(why)) => {
+                    refusals.push(format!("target {}: {why}", self.statuses[target].name));
+                }
+                Err(error) => failure = failure.or_else(|| Some(error.to_string())),
+            }
+            if is_over {
+                // One that takes all the time does not get it a second time in a row.
+                self.first = if turn == 0 { (target + 1) % targets } else { target };
+                break;
+            }
+        }
+        self.telemetry.metrics.push.observe(began.elapsed().as_secs_f64());
+        (failure, refusals)
+    }
+
+    async fn push(&mut self, target: usize, left: Duration) -> Result<Pushed, PushError> {
+        self.telemetry.heartbeat.beat();
+        let status = &self.statuses[target];
+        let pushed = timeout(left, self.pusher.push(target, status)).await;
         let pushed = pushed.unwrap_or_else(|_elapsed| {
             Err(PushError::TimedOut(format!(
-                "the push did not end within {PUSH_BUDGET:?}"
+                "the pushes did not end within {PUSH_BUDGET:?}"
             )))
         });
-        self.told.metrics.push.observe(began.elapsed().as_secs_f64());
-        self.told.targets(&self.statuses, pushed.as_ref().ok());
-        self.told.pushed(&pushed);
-        pushed.map_err(|error| error.to_string())
+        self.telemetry.pushed(target, &status.name, &pushed);
+        pushed
     }
 
     async fn finish(mut self) {
-        let report = Report {
-            run: &self.settings.run,
-            statuses: &self.statuses,
-        };
-        match timeout(
-            LAST_PUSH_BUDGET,
-            self.pusher.finish(&report, self.settings.on_exit),
-        )
-        .await
-        {
-            Ok(Ok(())) => tracing::info!(on_exit = ?self.settings.on_exit, "the end is told to the sink"),
-            Ok(Err(error)) => tracing::warn!(%error, "the sink could not be told of the end"),
+        let on_exit = self.settings.on_exit;
+        let finish = self.pusher.finish(&self.statuses, on_exit);
+        match timeout(LAST_PUSH_BUDGET, finish).await {
+            Ok(Ok(())) => tracing::info!(?on_exit, "the sink has the end of the run"),
+            Ok(Err(error)) => tracing::warn!(%error, ?on_exit, "the sink has not got the end of the run"),
             Err(_elapsed) => {
-                tracing::warn!(budget = ?LAST_PUSH_BUDGET, "the sink could not be told of the end in time");
+                tracing::warn!(budget = ?LAST_PUSH_BUDGET, ?on_exit, "the sink did not get the end of the run in time");
             }
         }
     }
@@ -237,6 +249,6 @@ fn shaped(body: Vec<u8>, settings: &Settings, labels: &BTreeMap<String, String>)
     // A page of some megabytes goes before its samples are worked on.
     drop(body);
     let mut shaped = settings.shape.apply(page);
-    label(&mut shaped.samples, labels, &settings.reserved);
+    rename_labels(&mut shaped.samples, labels);
     shaped
 }

@@ -8,11 +8,14 @@ mod parse;
 mod render;
 mod repair;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub use labels::Labels;
 pub use parse::parse;
 pub use render::render;
+
+/// The most names that are kept of what was dropped for a reason.
+const MAX_NAMES: usize = 5;
 
 /// One value of one series.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,17 +69,20 @@ pub enum Reason {
     Duplicate,
     /// Spark wrote the same gauge twice, as `_Number` and as `_Value`; the latter is kept.
     Twin,
-    /// Another series of the page has the same name and labels now; the last one is kept.
-    Clash,
+    /// Its name and labels are another series' now, of which the last is kept, or the exporter's own.
+    Collision,
     /// The configuration does not let its name pass.
     Denied,
     /// More than the configured number of series, or than the greatest number of lines.
     OverLimit,
 }
 
-/// How many were dropped, by reason. A reason that did not occur has no place.
+/// What was dropped, by reason. A reason that did not occur is not in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Dropped(BTreeMap<Reason, usize>);
+pub struct Dropped {
+    counts: BTreeMap<Reason, usize>,
+    names: BTreeMap<Reason, BTreeSet<String>>,
+}
 
 impl Sample {
     /// A sample of these parts.
@@ -124,7 +130,7 @@ impl Reason {
         Self::Oversized,
         Self::Duplicate,
         Self::Twin,
-        Self::Clash,
+        Self::Collision,
         Self::Denied,
         Self::OverLimit,
     ];
@@ -137,7 +143,7 @@ impl Reason {
             Self::Oversized => "oversized",
             Self::Duplicate => "duplicate",
             Self::Twin => "twin",
-            Self::Clash => "clash",
+            Self::Collision => "collision",
             Self::Denied => "denied",
             Self::OverLimit => "over_limit",
         }
@@ -148,23 +154,36 @@ impl Dropped {
     /// Counts that many more.
     pub fn add(&mut self, reason: Reason, count: usize) {
         if count > 0 {
-            *self.0.entry(reason).or_default() += count;
+            *self.counts.entry(reason).or_default() += count;
+        }
+    }
+
+    /// Keeps the name of something that was dropped for this reason, for people.
+    pub fn name(&mut self, reason: Reason, name: &str) {
+        let names = self.names.entry(reason).or_default();
+        if names.len() < MAX_NAMES && !names.contains(name) {
+            names.insert(name.to_owned());
         }
     }
 
     /// How many were dropped for this reason.
     pub fn get(&self, reason: Reason) -> usize {
-        self.0.get(&reason).copied().unwrap_or_default()
+        self.counts.get(&reason).copied().unwrap_or_default()
+    }
+
+    /// Names of what was dropped for this reason, as far as they were kept.
+    pub fn names(&self, reason: Reason) -> impl Iterator<Item = &str> {
+        self.names.get(&reason).into_iter().flatten().map(String::as_str)
     }
 
     /// The reasons that occurred.
     pub fn iter(&self) -> impl Iterator<Item = (Reason, usize)> {
-        self.0.iter().map(|(&reason, &count)| (reason, count))
+        self.counts.iter().map(|(&reason, &count)| (reason, count))
     }
 
     /// How many were dropped in all.
     pub fn total(&self) -> usize {
-        self.0.values().sum()
+        self.counts.values().sum()
     }
 }
 
@@ -186,7 +205,7 @@ pub fn family<'n>(name: &'n str, types: &BTreeMap<String, Type>) -> &'n str {
         .unwrap_or(name)
 }
 
-/// One sample a series: the last. Says how many were removed.
+/// One sample a series: the last. Returns how many were removed.
 pub fn keep_last(samples: &mut Vec<Sample>) -> usize {
     let before = samples.len();
     let mut last = HashMap::with_capacity(before);

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! scrape ─▶ exposition ─▶ shape ─▶ status ─▶ report ─▶ push
-//! page      samples       names    per       one       gateway, remote write,
-//!                                  target    document  or a port to pull from
+//! page      samples       names    per       per       gateway, remote write,
+//!                                  target    target    or a port to pull from
 //! ```
 //!
 //! The page of each [`target`] is fetched ([`scrape`]), read ([`exposition`]), and given names that stay ([`shape`]).
-//! What is known of a target ([`status`]) goes into one [`report`], whose [`document`] a sink sends ([`push`]: to the
-//! group of a Pushgateway that [`grouping`] names, by [`remote_write`], or to a port). [`exporter`] is the loop that
+//! What is known of a target ([`status`]) and [`report`]ed about it is a [`document`] that a sink sends ([`push`]: to the
+//! target's group of a Pushgateway that [`grouping`] names, by [`remote_write`], or to a port). [`exporter`] is the loop that
 //! joins them, at its [`pace`]. The law: one bad sample or target never blanks the others; nothing is invented.
 
 pub mod client;

@@ -10,7 +10,7 @@ pub struct Metrics {
     pub cycles: IntCounter,
     /// Cycles that did not take place since one before took too long.
     pub skipped: IntCounter,
-    /// Reports that reached the sink.
+    /// Pushes of a target that reached the sink.
     pub pushes: IntCounter,
     /// What failed, and how.
     pub failures: IntCounterVec,
@@ -18,19 +18,19 @@ pub struct Metrics {
     pub cycle: Histogram,
     /// What a scrape took.
     pub scrape: Histogram,
-    /// What a push took, with all that was tried.
+    /// What the pushes of a cycle took.
     pub push: Histogram,
-    /// When a report reached the sink last.
+    /// When the pushes of all targets reached the sink last.
     pub last_success: IntGauge,
     /// Bytes sent to the sink.
     pub pushed_bytes: IntCounter,
-    /// 1 where the last scrape of a target gave a page.
+    /// 1 if the last scrape of a target gave a page.
     pub up: IntGaugeVec,
-    /// 1 where the sink refuses a target.
+    /// 1 if the sink refuses a target.
     pub refused: IntGaugeVec,
     /// Samples of a target that are pushed.
     pub samples: IntGaugeVec,
-    /// Samples that are not.
+    /// Samples that are dropped.
     pub dropped: IntCounterVec,
     /// Samples that were repaired.
     pub repaired: IntCounterVec,
@@ -49,7 +49,7 @@ impl Metrics {
                 "cycles_skipped_total",
                 "Cycles that were left out since one before took too long",
             )?,
-            pushes: registrar.counter("pushes_total", "Reports that reached the sink")?,
+            pushes: registrar.counter("pushes_total", "Pushes of a target that reached the sink")?,
             failures: registrar.counters(
                 "failures_total",
                 "What failed: stage scrape or push, and the class of failure",
@@ -57,23 +57,20 @@ impl Metrics {
             )?,
             cycle: registrar.seconds("cycle_duration_seconds", "What a cycle took")?,
             scrape: registrar.seconds("scrape_duration_seconds", "What the scrape of a target took")?,
-            push: registrar.seconds(
-                "push_duration_seconds",
-                "What a push took, with all trials that it needed",
-            )?,
+            push: registrar.seconds("push_duration_seconds", "What the pushes of a cycle took")?,
             last_success: registrar.gauge(
                 "last_success_timestamp_seconds",
-                "When a report reached the sink last",
+                "When the pushes of all targets of a cycle reached the sink last",
             )?,
             pushed_bytes: registrar.counter("pushed_bytes_total", "Bytes of bodies sent to the sink")?,
             up: registrar.gauges(
                 "target_up",
-                "1 where the last scrape of the target gave a page",
+                "1 if the last scrape of the target gave a page",
                 &["target"],
             )?,
             refused: registrar.gauges(
                 "target_refused",
-                "1 where the sink refuses the target's samples",
+                "1 if the sink refuses the target's samples",
                 &["target"],
             )?,
             samples: registrar.gauges(
@@ -82,13 +79,13 @@ impl Metrics {
                 &["target"],
             )?,
             dropped: registrar.counters(
-                "dropped_samples_total",
-                "Samples that were not pushed, by reason",
+                "target_dropped_samples_total",
+                "Samples of the target that were dropped, by reason",
                 &["target", "reason"],
             )?,
             repaired: registrar.counters(
-                "repaired_samples_total",
-                "Samples that were repaired",
+                "target_repaired_samples_total",
+                "Samples of the target that were repaired",
                 &["target"],
             )?,
         })

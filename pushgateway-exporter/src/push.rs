@@ -1,35 +1,40 @@
-//! Owns the seam out, and the way around a target that the sink refuses: the others are pushed without it.
+//! Owns the seam out. Each target is pushed by itself, so that one that the sink refuses touches no other.
 
 mod http;
 mod printed;
 mod pushgateway;
 mod remote_write;
-mod set_aside;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 pub use self::http::{Pull, PullPort};
 pub use self::printed::Printed;
-pub use self::pushgateway::{Gateway, Group, Groups};
+pub use self::pushgateway::{Gateway, Group, Groups, Keys, Listing};
 pub use self::remote_write::RemoteWrite;
-use self::set_aside::SetAside;
 use crate::client::NoAnswer;
 use crate::document::Document;
-use crate::report::Report;
+use crate::exposition::Labels;
+use crate::report::Run;
+use crate::status::Status;
 
-/// The most pushes that the search for refused targets may take; what is undecided then waits with them.
-const MAX_TRIALS: usize = 32;
+/// How long the question may take whose values the sink has; what is left of the end's time is for marking down.
+const OWNERS_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// Where documents go.
+/// Where documents go. Targets are known by their numbers.
 pub trait Sink: Send {
-    /// Sends a document in the place of the one before.
-    fn put(&mut self, document: &Document<'_>) -> impl Future<Output = Result<(), PushError>> + Send;
-    /// Removes what was sent.
-    fn delete(&mut self) -> impl Future<Output = Result<(), PushError>> + Send;
-    /// The run that sent last, if the sink can tell.
-    fn owner(&mut self) -> impl Future<Output = Result<Option<String>, PushError>> + Send;
+    /// Sends the document of a target in the place of the one before.
+    fn put(
+        &mut self,
+        target: usize,
+        document: &Document<'_>,
+    ) -> impl Future<Output = Result<(), PushError>> + Send;
+    /// Removes what was sent of a target.
+    fn delete(&mut self, target: usize) -> impl Future<Output = Result<(), PushError>> + Send;
+    /// For each target, whether the values at the sink are those of the run with these labels.
+    fn owned(&mut self, run: &Labels) -> impl Future<Output = Result<Vec<bool>, PushError>> + Send;
 }
 
 /// What becomes of the values when the program ends.
@@ -48,13 +53,13 @@ pub enum OnExit {
 /// Why a push failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
-    /// Nobody answers: the next cycle tries again.
+    /// There is no connection: nothing else can be pushed now.
     #[error("{0}")]
     Unreachable(String),
     /// No answer comes in time: the next cycle tries again.
     #[error("{0}")]
     TimedOut(String),
-    /// The content is refused: without some of it the rest may pass.
+    /// The content is refused: without the target's samples it may pass.
     #[error("{0}")]
     Refused(String),
     /// We are not let in.
@@ -81,8 +86,9 @@ impl PushError {
     fn without_answer(place: &str, error: &NoAnswer) -> Self {
         let what = format!("{place}: {error}");
         match error {
+            NoAnswer::Unreachable(_) => Self::Unreachable(what),
             NoAnswer::TimedOut(_) => Self::TimedOut(what),
-            _ => Self::Unreachable(what),
+            NoAnswer::TooLarge(_) | NoAnswer::Interrupted(_) => Self::Failed(what),
         }
     }
 
@@ -90,6 +96,9 @@ impl PushError {
     fn of(status: u16, place: &str, why: &str) -> Self {
         match status {
             400 => Self::Refused(format!("{place} refuses the push: {why}")),
+            413 => Self::Refused(format!(
+                "{place} answers 413: the push is too large; lower shape.max_series, or deny what is not needed: {why}"
+            )),
             401 | 403 => Self::Denied(format!(
                 "{place} answers {status}: {why}; check the user, password or token in the table security"
             )),
@@ -98,121 +107,105 @@ impl PushError {
     }
 }
 
-/// The targets whose samples were left out of a push, and why.
-pub type Refusals = BTreeMap<usize, String>;
+/// What became of a target's push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pushed {
+    /// All of it is at the sink.
+    Whole,
+    /// The sink refuses the target's samples, and why; it has that instead.
+    WithoutSamples(String),
+}
 
-/// Pushes reports through a sink.
+/// Pushes what is known of targets through a sink.
 #[derive(Debug)]
 pub struct Pusher<K> {
     sink: K,
-    set_aside: SetAside,
-    /// Whether something may have arrived.
-    has_pushed: bool,
+    run: Run,
+    /// For each target, whether something may have arrived.
+    has_pushed: Vec<bool>,
 }
 
 impl<K: Sink> Pusher<K> {
-    /// Through this sink.
-    pub fn new(sink: K) -> Self {
+    /// Through this sink, so many targets.
+    pub fn new(sink: K, run: Run, targets: usize) -> Self {
         Self {
             sink,
-            set_aside: SetAside::default(),
-            has_pushed: false,
+            run,
+            has_pushed: vec![false; targets],
         }
     }
 
-    /// Pushes what can be pushed.
+    /// Pushes what is known of a target. If its samples are refused, that is pushed in their place: the sink would keep
+    /// the old ones.
     ///
     /// # Errors
-    /// Where nothing can.
-    pub async fn push(&mut self, report: &Report<'_>) -> Result<Refusals, PushError> {
-        let waiting = self.set_aside.waiting();
-        let pushed = match self.put(report, &waiting).await {
-            Ok(()) => Ok(waiting),
-            Err(PushError::Refused(why)) => self.around(report, waiting, why).await,
+    /// If neither arrives.
+    pub async fn push(&mut self, target: usize, status: &Status) -> Result<Pushed, PushError> {
+        match self.put(target, &self.run.document(status)).await {
+            Ok(()) => Ok(Pushed::Whole),
+            Err(PushError::Refused(why)) => {
+                self.put(target, &self.run.refused(status)).await?;
+                Ok(Pushed::WithoutSamples(why))
+            }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Leaves the values in the state that is wanted after the end.
+    ///
+    /// # Errors
+    /// The first of the targets' errors.
+    pub async fn finish(&mut self, statuses: &[Status], on_exit: OnExit) -> Result<(), PushError> {
+        if on_exit == OnExit::Keep || !self.has_pushed.contains(&true) {
+            return Ok(());
+        }
+        let owned = if on_exit == OnExit::Delete {
+            self.owned().await
+        } else {
+            None
         };
-        let refusals = pushed?;
-        self.set_aside.decided(&refusals);
-        Ok(refusals)
+        let mut ended = Ok(());
+        for (target, status) in statuses.iter().enumerate() {
+            if !self.has_pushed[target] {
+                continue;
+            }
+            let is_owned = owned.as_ref().map(|owned| owned.get(target) == Some(&true));
+            let done = match is_owned {
+                None => self.sink.put(target, &self.run.ending(status)).await,
+                Some(true) => self.sink.delete(target).await,
+                Some(false) => {
+                    tracing::info!(
+                        target_name = status.name,
+                        "another run has replaced the values; they are kept"
+                    );
+                    Ok(())
+                }
+            };
+            ended = ended.and(done);
+        }
+        ended
     }
 
-    /// Leaves the values in the state that is wanted after the end, unless another run has taken their place.
-    ///
-    /// # Errors
-    /// Where that cannot be done.
-    pub async fn finish(&mut self, report: &Report<'_>, on_exit: OnExit) -> Result<(), PushError> {
-        if on_exit == OnExit::Keep || !self.has_pushed {
-            return Ok(());
-        }
-        if let Some(owner) = self.sink.owner().await?.filter(|owner| *owner != report.run.id) {
-            tracing::info!(owner, "another run has taken over; its values are left alone");
-            return Ok(());
-        }
-        match on_exit {
-            OnExit::Delete => self.sink.delete().await,
-            _ => self.sink.put(&report.ending()).await,
-        }
+    /// Whose values the sink has; `None` if it did not say so in time.
+    async fn owned(&mut self) -> Option<Vec<bool>> {
+        let labels = self.run.labels();
+        let why = match timeout(OWNERS_TIMEOUT, self.sink.owned(&labels)).await {
+            Ok(Ok(owned)) => return Some(owned),
+            Ok(Err(error)) => error.to_string(),
+            Err(_elapsed) => format!("no answer within {OWNERS_TIMEOUT:?}"),
+        };
+        tracing::warn!(
+            why,
+            "it is not known whether another run has replaced the values: they are marked down, not deleted"
+        );
+        None
     }
 
-    async fn put(&mut self, report: &Report<'_>, without: &Refusals) -> Result<(), PushError> {
-        let without: BTreeSet<usize> = without.keys().copied().collect();
-        let before = std::mem::replace(&mut self.has_pushed, true);
-        let put = self.sink.put(&report.document(&without)).await;
+    async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
+        let before = std::mem::replace(&mut self.has_pushed[target], true);
+        let put = self.sink.put(target, document).await;
         // What took too long, or was left on its way, may have arrived.
-        self.has_pushed = before || matches!(put, Ok(()) | Err(PushError::TimedOut(_)));
+        self.has_pushed[target] = before || matches!(put, Ok(()) | Err(PushError::TimedOut(_)));
         put
-    }
-
-    /// Whether a push without some targets passes; why not, if its content is refused.
-    async fn passes(&mut self, report: &Report<'_>, without: &Refusals) -> Result<Option<String>, PushError> {
-        match self.put(report, without).await {
-            Ok(()) => Ok(None),
-            Err(PushError::Refused(why)) => Ok(Some(why)),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Finds the targets that are refused, after a push with all but `waiting` was, and pushes the others.
-    async fn around(
-        &mut self,
-        report: &Report<'_>,
-        waiting: Refusals,
-        why: String,
-    ) -> Result<Refusals, PushError> {
-        let has_samples = |target: &usize| !report.statuses[*target].part().samples.is_empty();
-        let mut suspects: Vec<usize> = (0..report.statuses.len())
-            .filter(|target| !waiting.contains_key(target) && has_samples(target))
-            .collect();
-        self.set_aside.order(&mut suspects);
-        // One target alone is the likeliest, and while it is looked for no other disappears from the sink.
-        for &suspect in suspects.iter().take(MAX_TRIALS) {
-            let mut without = waiting.clone();
-            without.insert(suspect, why.clone());
-            if self.passes(report, &without).await?.is_none() {
-                return Ok(without);
-            }
-        }
-        self.one_by_one(report, waiting, &suspects, &why).await
-    }
-
-    /// Adds target after target to what passes.
-    async fn one_by_one(
-        &mut self,
-        report: &Report<'_>,
-        mut refused: Refusals,
-        suspects: &[usize],
-        why: &str,
-    ) -> Result<Refusals, PushError> {
-        refused.extend(suspects.iter().map(|&suspect| (suspect, why.to_owned())));
-        self.put(report, &refused).await?;
-        for suspect in suspects.iter().take(MAX_TRIALS) {
-            let mut fewer = refused.clone();
-            fewer.remove(suspect);
-            match self.passes(report, &fewer).await? {
-                None => refused = fewer,
-                Some(why) => drop(refused.insert(*suspect, why)),
-            }
-        }
-        Ok(refused)
     }
 }

@@ -3,16 +3,16 @@
 //! A page is what a server sends whole, with status 200, as plain text. Anything else is no page, however much it looks
 //! like one: Spark answers with its pages for people, and 200, where metrics are off.
 
-mod finding;
+mod search;
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use self::finding::Finding;
+use self::search::Search;
 use crate::client::{Answer, Client, Limits, NoAnswer};
 use crate::config::Security;
-use crate::target::{Role, Target};
+use crate::target::{Place, Role, Target};
 
 /// What we can read.
 const ACCEPT: &str = "text/plain;version=0.0.4";
@@ -118,24 +118,42 @@ impl NoPage {
 #[derive(Debug)]
 pub struct HttpScrape {
     probes: Vec<Probe>,
+    searches: Vec<Sought>,
     timeout: Duration,
 }
 
 #[derive(Debug)]
 struct Probe {
     role: Role,
-    finding: Finding,
+    at: Location,
     client: Client,
+}
+
+/// An application, or something else that is looked for at several ports, and the targets whose pages it has.
+#[derive(Debug)]
+struct Sought {
+    search: Search,
+    of_application: bool,
+    targets: Vec<usize>,
+}
+
+/// Where a target's page is.
+#[derive(Debug)]
+enum Location {
+    Url(String),
+    /// Where a search finds it: the search's number, and the page's in it.
+    Found(usize, usize),
 }
 
 impl HttpScrape {
     /// For these targets.
     ///
     /// # Errors
-    /// Where a certificate cannot be read.
+    /// If a certificate cannot be read.
     pub fn new(targets: &[(Target, Security)], mut limits: Limits) -> anyhow::Result<Self> {
         limits.https = targets.iter().any(|(target, _)| target.place.is_https());
         let mut probes = Vec::new();
+        let mut searches = Vec::new();
         let mut shared: Option<Client> = None;
         for (target, security) in targets {
             let client = match &shared {
@@ -147,31 +165,67 @@ impl HttpScrape {
             }
             probes.push(Probe {
                 role: target.role,
-                finding: Finding::new(target.place.clone()),
+                at: locate(probes.len(), target, &mut searches),
                 client,
             });
         }
         Ok(Self {
             probes,
+            searches,
             timeout: limits.timeout,
         })
     }
 }
 
+/// Adds a target to the search for its application; all other pages are looked for by themselves.
+fn locate(number: usize, target: &Target, searches: &mut Vec<Sought>) -> Location {
+    let (ui, path) = match &target.place {
+        Place::Url(url) => return Location::Url(url.clone()),
+        Place::Ui { ui, path } => (ui, path),
+    };
+    let of_application = target.role.is_of_application();
+    let shared = searches
+        .iter()
+        .position(|sought| of_application && sought.of_application && sought.search.is_at(ui));
+    let place = shared.unwrap_or_else(|| {
+        searches.push(Sought {
+            search: Search::new(ui.clone()),
+            of_application,
+            targets: Vec::new(),
+        });
+        searches.len() - 1
+    });
+    searches[place].targets.push(number);
+    Location::Found(place, searches[place].search.add(path))
+}
+
 impl Scrape for HttpScrape {
     async fn scrape(&self, target: usize) -> Result<Vec<u8>, NoPage> {
         let probe = &self.probes[target];
-        let page = probe.finding.find(|url| probe.page(url));
-        match timeout(self.timeout, page).await {
+        let (place, page) = match &probe.at {
+            Location::Url(url) => {
+                let page = timeout(self.timeout, probe.page(url.clone())).await;
+                return page.unwrap_or_else(|_elapsed| self.timed_out(url.clone()));
+            }
+            Location::Found(place, page) => (*place, *page),
+        };
+        let Sought { search, targets, .. } = &self.searches[place];
+        let get = |page: usize, url| self.probes[targets[page]].page(url);
+        let found = timeout(self.timeout, search.find(page, get)).await;
+        match found {
             Ok(page) => page,
             Err(_elapsed) => {
-                probe.finding.go_on();
-                Err(NoPage::TimedOut {
-                    url: probe.finding.to_string(),
-                    after: self.timeout,
-                })
+                search.cut_off(page);
+                self.timed_out(search.describe(page))
             }
         }
+    }
+}
+
+impl HttpScrape {
+    fn timed_out(&self, url: String) -> Result<Vec<u8>, NoPage> {
+        let after = self.timeout;
+        Err(NoPage::TimedOut { url, after })
     }
 }
 

@@ -9,11 +9,14 @@ mod namespace;
 mod stable;
 mod types;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use regex::RegexSet;
 
-use crate::exposition::{Dropped, Page, Reason, Sample, Type, keep_last};
+use crate::exposition::{Dropped, Page, Reason, Sample, Type};
+
+/// How the names begin of what the exporter says itself.
+pub const OWN_PREFIX: &str = "spark_exporter_";
 
 /// How names are made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -80,13 +83,16 @@ impl Shape {
         if self.rewrite == Rewrite::Stable {
             stable::rewrite(&mut shaped);
         }
-        let clashes = keep_last(&mut shaped.samples);
-        shaped.dropped.add(Reason::Clash, clashes);
+        drop_collisions(&mut shaped);
         let before = shaped.samples.len();
         shaped.samples.retain(|sample| self.passes(&sample.name));
         shaped.dropped.add(Reason::Denied, before - shaped.samples.len());
-        let refused = limit::keep(&mut shaped.samples, &page.types, self.max_series);
-        shaped.dropped.add(Reason::OverLimit, refused);
+        limit::keep(
+            &mut shaped.samples,
+            &page.types,
+            self.max_series,
+            &mut shaped.dropped,
+        );
         shaped.types = types::decide(&shaped.samples, &page.types, self.typed);
         shaped
     }
@@ -96,10 +102,25 @@ impl Shape {
     }
 }
 
+/// Of series that are equal now the last is kept, and none whose name is one of the exporter's own: a gateway refuses
+/// a push that has a series twice.
+fn drop_collisions(shaped: &mut Shaped) {
+    let Shaped { samples, dropped, .. } = shaped;
+    let mut seen = HashSet::with_capacity(samples.len());
+    let mut kept = vec![true; samples.len()];
+    for (sample, kept) in samples.iter().zip(&mut kept).rev() {
+        *kept = !sample.name.starts_with(OWN_PREFIX) && seen.insert(sample.series());
+        if !*kept {
+            dropped.add(Reason::Collision, 1);
+            dropped.name(Reason::Collision, &sample.name);
+        }
+    }
+    let mut kept = kept.into_iter();
+    samples.retain(|_| kept.next().unwrap_or_default());
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -146,6 +167,18 @@ mod tests {
         let shaped = apply(&shape, "a 1\nb 2\nc 3\n");
         assert_eq!(names(&shaped), "b");
         assert_eq!(shaped.dropped.get(Reason::OverLimit), 1);
+    }
+
+    #[test]
+    fn series_that_are_equal_now_or_have_a_name_of_the_exporters_collide() {
+        let page = "metrics_a_driver_x_Value{type=\"gauges\"} 1\nspark_driver_x_Value{kind=\"gauges\"} 2\n\
+                    spark_exporter_target_up 7\ny 1\n";
+        let shaped = apply(&shape(), page);
+        assert_eq!(names(&shaped), "spark_driver_x_Value y");
+        assert_eq!(shaped.samples[0].value.to_bits(), 2_f64.to_bits());
+        assert_eq!(shaped.dropped.get(Reason::Collision), 2);
+        let named: Vec<_> = shaped.dropped.names(Reason::Collision).collect();
+        assert_eq!(named, ["spark_driver_x_Value", "spark_exporter_target_up"]);
     }
 
     #[test]

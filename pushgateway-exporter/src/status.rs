@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::document::{Part, Types};
-use crate::exposition::{Labels, Sample};
+use crate::document::Types;
+use crate::exposition::{Dropped, Labels, Sample};
 use crate::shape::Shaped;
 
-/// What a label's name begins with that had to make place, as Prometheus does it.
+/// How the new name of a label begins that had to be renamed, as in Prometheus.
 const EXPORTED: &str = "exported_";
 
 /// What is known of a target.
@@ -24,8 +24,10 @@ pub struct Status {
     pub last_success: Option<f64>,
     /// How long the last scrape took.
     pub took: Duration,
-    /// What was dropped in all, by reason.
-    pub dropped: BTreeMap<&'static str, usize>,
+    /// What was dropped in all.
+    pub dropped: Dropped,
+    /// What was dropped of the page that it gave last.
+    pub dropped_last: Dropped,
     /// What was repaired in all.
     pub repaired: usize,
     /// What was taken out of the names: the application's id.
@@ -52,8 +54,9 @@ impl Status {
         self.took = took;
         self.last_success = Some(now);
         for (reason, count) in shaped.dropped.iter() {
-            self.count_dropped(reason.as_str(), count);
+            self.dropped.add(reason, count);
         }
+        self.dropped_last = shaped.dropped;
         self.repaired += shaped.repaired;
         self.samples = shaped.samples;
         self.types = shaped.types;
@@ -78,41 +81,25 @@ impl Status {
     }
 
     /// What it said last, as long as that is not stale.
-    pub fn part(&self) -> Part<'_> {
-        Part {
-            samples: &self.samples,
-            types: &self.types,
-        }
+    pub fn samples(&self) -> &[Sample] {
+        &self.samples
     }
 
-    /// Counts samples that are not pushed.
-    pub fn count_dropped(&mut self, reason: &'static str, count: usize) {
-        if count > 0 {
-            *self.dropped.entry(reason).or_default() += count;
-        }
-    }
-
-    /// Removes the samples at these places.
-    pub(crate) fn remove(&mut self, is_removed: impl Fn(&Sample) -> bool) {
-        self.samples.retain(|sample| !is_removed(sample));
+    /// The types of it.
+    pub fn types(&self) -> &Types {
+        &self.types
     }
 }
 
-/// Gives samples the labels of their target. A label that they have already, or that the group has (`reserved`), keeps
-/// its value under another name: the gateway would overwrite it, and two series could become one.
-pub fn label(samples: &mut [Sample], labels: &BTreeMap<String, String>, reserved: &[String]) {
-    if labels.is_empty() && reserved.is_empty() {
-        return;
-    }
+/// Renames labels of samples that are also labels of their target: these are added by the sink, a gateway would
+/// overwrite the others, and two series could become one.
+pub fn rename_labels(samples: &mut [Sample], of_target: &BTreeMap<String, String>) {
     for sample in samples {
-        for name in reserved.iter().chain(labels.keys()) {
+        for name in of_target.keys() {
             if let Some(value) = sample.labels.remove(name) {
                 let free = free_name(&sample.labels, name);
                 sample.labels.insert(free, value);
             }
-        }
-        for (name, value) in labels {
-            sample.labels.insert(name, value);
         }
     }
 }
@@ -145,7 +132,7 @@ mod tests {
         for left in [1, 1, 0, 0] {
             status.failed(Duration::ZERO, STALE_AFTER);
             assert!(!status.is_up);
-            assert_eq!(status.part().samples.len(), left);
+            assert_eq!(status.samples().len(), left);
         }
         assert_eq!(status.last_success, Some(1.0));
     }
@@ -158,11 +145,11 @@ mod tests {
             status.failed(Duration::ZERO, STALE_AFTER);
             status.failed(Duration::ZERO, STALE_AFTER);
         }
-        assert_eq!(status.part().samples.len(), 1);
+        assert_eq!(status.samples().len(), 1);
     }
 
     #[test]
-    fn a_label_that_the_group_has_keeps_its_value_under_another_name() {
+    fn a_label_that_the_target_has_keeps_its_value_under_another_name() {
         let mut samples = ["a", "b"].map(|instance| {
             Sample::new(
                 "x",
@@ -170,13 +157,13 @@ mod tests {
                 1.0,
             )
         });
-        let target = BTreeMap::from([("k".to_owned(), "target".to_owned())]);
-        label(&mut samples, &target, &["instance".to_owned()]);
-        let told = crate::exposition::render(&samples, &Types::new());
+        let target = BTreeMap::from(["instance", "none"].map(|name| (name.to_owned(), "1".to_owned())));
+        rename_labels(&mut samples, &target);
+        let text = crate::exposition::render(&samples, &Types::new());
         assert_eq!(
-            told,
-            "x{exported_exported_instance=\"a\",exported_instance=\"c\",exported_k=\"v\",k=\"target\"} 1\n\
-             x{exported_exported_instance=\"b\",exported_instance=\"c\",exported_k=\"v\",k=\"target\"} 1\n"
+            text,
+            "x{exported_exported_instance=\"a\",exported_instance=\"c\",k=\"v\"} 1\n\
+             x{exported_exported_instance=\"b\",exported_instance=\"c\",k=\"v\"} 1\n"
         );
     }
 }

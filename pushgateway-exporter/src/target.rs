@@ -18,7 +18,7 @@ pub struct Target {
     pub role: Role,
     /// Where it may be.
     pub place: Place,
-    /// Labels that its samples get.
+    /// The labels of all that is pushed of it and about it; no other target has the same.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -27,17 +27,24 @@ pub struct Target {
 pub enum Place {
     /// There.
     Url(String),
-    /// At one of some ports of a host.
-    Ports {
-        /// The host.
-        host: String,
-        /// The ports, in the order in which they are tried.
-        ports: Vec<NonZeroU16>,
-        /// A file that names the ports instead, read anew each time, since a program may write it late.
-        file: Option<PathBuf>,
+    /// At this path of an application.
+    Ui {
+        /// Where the application may be.
+        ui: UiPlace,
         /// The path of the page.
         path: String,
     },
+}
+
+/// Where an application may be: at one of some ports of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UiPlace {
+    /// The host.
+    pub host: String,
+    /// The ports, in the order in which they are tried.
+    pub ports: Vec<NonZeroU16>,
+    /// A file that names the ports instead, read anew each time, since a program may write it late.
+    pub file: Option<PathBuf>,
 }
 
 /// What serves a page: which address it has by default, and how it is turned on.
@@ -95,6 +102,11 @@ impl Role {
             ),
             Self::Page => None,
         }
+    }
+
+    /// Whether the page is one of the user interface of a Spark application.
+    pub fn is_of_application(self) -> bool {
+        matches!(self, Self::Driver | Self::Executors)
     }
 
     /// The role that the configuration calls so; any page, if none is.
@@ -164,16 +176,14 @@ impl Place {
         matches!(self, Self::Url(url) if url.starts_with("https:"))
     }
 
-    /// The addresses of a page at these ports of a host.
-    pub fn urls(host: &str, ports: &[NonZeroU16], path: &str) -> Vec<String> {
+    /// The address of a page at a port of a host.
+    pub fn url(host: &str, port: NonZeroU16, path: &str) -> String {
         // An address of IPv6 stands in brackets.
-        let host = if host.contains(':') && !host.starts_with('[') {
-            format!("[{host}]")
+        if host.contains(':') && !host.starts_with('[') {
+            format!("http://[{host}]:{port}{path}")
         } else {
-            host.to_owned()
-        };
-        let url = |port: &NonZeroU16| format!("http://{host}:{port}{path}");
-        ports.iter().map(url).collect()
+            format!("http://{host}:{port}{path}")
+        }
     }
 }
 
@@ -196,8 +206,8 @@ mod tests {
 
     #[test]
     fn an_address_of_ipv6_stands_in_brackets() {
-        let port = [NonZeroU16::MIN];
-        assert_eq!(Place::urls("::1", &port, "/x"), ["http://[::1]:1/x"]);
-        assert_eq!(Place::urls("localhost", &port, "/x"), ["http://localhost:1/x"]);
+        let port = NonZeroU16::MIN;
+        assert_eq!(Place::url("::1", port, "/x"), "http://[::1]:1/x");
+        assert_eq!(Place::url("localhost", port, "/x"), "http://localhost:1/x");
     }
 }

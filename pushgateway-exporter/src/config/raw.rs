@@ -23,7 +23,7 @@ pub struct Raw {
     pub scrape: RawScrape,
     /// What becomes of a page.
     pub shape: RawShape,
-    /// Under which labels it is pushed.
+    /// Under which labels all targets are pushed.
     pub group: RawGroup,
     /// When and where to.
     pub push: RawPush,
@@ -59,7 +59,7 @@ impl Default for Raw {
 }
 
 /// `[targets.NAME]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawTarget {
     /// What serves the page, which gives ports and path their defaults; without it the target's name says so.
@@ -69,7 +69,8 @@ pub struct RawTarget {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The host.
-    pub host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The ports at which the page is looked for, `4040-4056,40001`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ports: Option<String>,
@@ -79,25 +80,10 @@ pub struct RawTarget {
     /// The path of the page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Labels that the page's samples get.
+    /// More labels of all that is pushed of the target, or others in the place of the group's.
     pub labels: BTreeMap<String, String>,
     /// How it is asked.
     pub security: RawSecurity,
-}
-
-impl Default for RawTarget {
-    fn default() -> Self {
-        Self {
-            role: None,
-            url: None,
-            host: "127.0.0.1".to_owned(),
-            ports: None,
-            ports_file: None,
-            path: None,
-            labels: BTreeMap::new(),
-            security: RawSecurity::default(),
-        }
-    }
 }
 
 /// `[….security]`: who we are, and whom we trust.
@@ -158,7 +144,7 @@ pub struct RawShape {
     pub allow: Vec<String>,
     /// Metrics are dropped whose whole name one of these matches.
     pub deny: Vec<String>,
-    /// The most series of a target; the rest is refused.
+    /// The most series of a target; the rest is dropped.
     pub max_series: NonZeroUsize,
     /// Whether metrics get types.
     pub typed: bool,
@@ -195,7 +181,7 @@ pub struct RawGroup {
     pub job: String,
     /// Which of its parts, by a name that a restart does not change.
     pub instance: String,
-    /// More labels of the group.
+    /// More labels of all targets.
     pub labels: BTreeMap<String, String>,
     /// What changes from run to run: labels of an info metric.
     pub info: BTreeMap<String, String>,
@@ -221,7 +207,7 @@ pub struct RawPush {
     /// How often.
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
-    /// After so many failures in a row the last values of a target are not pushed any more.
+    /// After so many failures in a row the last values of a target are not pushed to a Pushgateway any more.
     pub stale_after: NonZeroU32,
     /// What becomes of the values when the program ends.
     pub on_exit: OnExit,

@@ -1,14 +1,11 @@
 //! Owns the way from a page's bytes to what it says.
 
-use std::ops::Range;
-
 use super::line::{self, Line};
-use super::repair::{self, Certainty, Statement};
-use super::{Page, Reason, keep_last};
+use super::{Page, Reason, keep_last, repair};
 
 /// The greatest number of lines that is read; what follows is counted.
 const MAX_LINES: usize = 1_000_000;
-/// The longest statement that is read.
+/// The longest line that is read.
 const MAX_LINE_BYTES: usize = 64 << 10;
 
 /// Reads a page. Any bytes give an answer: what is not legal text, and not known to be Spark's, is dropped and
@@ -16,9 +13,14 @@ const MAX_LINE_BYTES: usize = 64 << 10;
 pub fn parse(body: &[u8]) -> Page {
     let mut page = Page::default();
     let lines = lines(body, &mut page);
-    for statement in repair::statements(body, &lines) {
-        if let Err(reason) = take(&statement, &mut page) {
-            page.dropped.add(reason, statement.lines);
+    let broken = repair::broken(&lines);
+    page.dropped.add(Reason::Malformed, broken.len());
+    for (number, line) in lines.iter().enumerate() {
+        if broken.contains(&number) {
+            continue;
+        }
+        if let Err(reason) = take(line, &mut page) {
+            page.dropped.add(reason, 1);
         }
     }
     let duplicates = keep_last(&mut page.samples);
@@ -26,33 +28,26 @@ pub fn parse(body: &[u8]) -> Page {
     page
 }
 
-/// Where the lines are, without their ends.
-fn lines(body: &[u8], page: &mut Page) -> Vec<Range<usize>> {
-    let mut start = 0;
-    let mut lines = Vec::new();
+/// The lines, without their ends.
+fn lines<'b>(body: &'b [u8], page: &mut Page) -> Vec<&'b [u8]> {
+    // What follows the end of the last line is no line.
+    let body = body.strip_suffix(b"\n").unwrap_or(body);
+    let mut lines: Vec<&[u8]> = Vec::new();
     for line in body.split(|&byte| byte == b'\n') {
-        if start == body.len() {
-            break; // what follows the last line's end is no line
-        }
-        let text = line.strip_suffix(b"\r").unwrap_or(line);
         if lines.len() < MAX_LINES {
-            lines.push(start..start + text.len());
+            lines.push(line.strip_suffix(b"\r").unwrap_or(line));
         } else {
             page.dropped.add(Reason::OverLimit, 1);
         }
-        start += line.len() + 1;
     }
     lines
 }
 
-fn take(statement: &Statement<'_>, page: &mut Page) -> Result<(), Reason> {
-    if statement.certainty == Certainty::Doubtful {
-        return Err(Reason::Malformed);
-    }
-    if statement.text.len() > MAX_LINE_BYTES {
+fn take(line: &[u8], page: &mut Page) -> Result<(), Reason> {
+    if line.len() > MAX_LINE_BYTES {
         return Err(Reason::Oversized);
     }
-    let text = str::from_utf8(statement.text).map_err(|_invalid| Reason::Malformed)?;
+    let text = str::from_utf8(line).map_err(|_invalid| Reason::Malformed)?;
     if let Some(record) = repair::record(text) {
         let sample = record.sample()?;
         page.repaired += usize::from(record.is_repaired());

@@ -5,22 +5,23 @@ use sidecar::Peer;
 
 use super::start::{receiver, scrape_limits, sink_client};
 use crate::config::{Config, SinkKind};
-use crate::exposition;
+use crate::exposition::{self, Reason};
 use crate::push::{Groups, PullPort};
 use crate::scrape::{HttpScrape, Scrape};
+use crate::target::Role;
 
 /// Tries each target and the sink.
 pub(super) async fn peers(config: &Config) -> Vec<Peer> {
     let mut peers = Vec::new();
     let scrape = HttpScrape::new(&config.targets, scrape_limits(config));
     for (number, (target, _)) in config.targets.iter().enumerate() {
-        let found = match &scrape {
+        let result = match &scrape {
             Ok(scrape) => page(config, scrape, number).await,
             Err(error) => Err(format!("{error:#}")),
         };
         peers.push(Peer {
             name: format!("targets.{}", target.name),
-            result: found,
+            result,
         });
     }
     let (name, result) = match config.raw.push.sink {
@@ -37,13 +38,38 @@ pub(super) async fn peers(config: &Config) -> Vec<Peer> {
 
 async fn page(config: &Config, scrape: &HttpScrape, target: usize) -> Result<String, String> {
     let body = scrape.scrape(target).await.map_err(|error| error.to_string())?;
+    let (target, _) = &config.targets[target];
+    if target.role == Role::Driver && !has_streaming_metrics(&body) {
+        return Err(format!(
+            "{} bytes, but nothing of the streaming queries that the driver runs; set \
+             spark.sql.streaming.metricsEnabled=true before they start",
+            body.len()
+        ));
+    }
     let shaped = config.shape.apply(exposition::parse(&body));
-    Ok(format!(
+    let said = format!(
         "{} bytes, {} samples, {} dropped",
         body.len(),
         shaped.samples.len(),
         shaped.dropped.total()
-    ))
+    );
+    let collisions: Vec<&str> = shaped.dropped.names(Reason::Collision).collect();
+    if collisions.is_empty() {
+        Ok(said)
+    } else {
+        let names = collisions.join(", ");
+        Err(format!(
+            "{said}, {} of these because other series have the same names and labels: {names}",
+            shaped.dropped.get(Reason::Collision)
+        ))
+    }
+}
+
+/// Whether a driver's page has what there is of its streaming queries: that it has queries, a queue for their events
+/// shows.
+fn has_streaming_metrics(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body);
+    text.contains("_driver_spark_streaming_") || !text.contains("_LiveListenerBus_queue_streams_")
 }
 
 async fn gateway(config: &Config) -> anyhow::Result<String> {
@@ -64,4 +90,23 @@ async fn port(config: &Config) -> anyhow::Result<String> {
         "{} is free",
         PullPort::bind(config.raw.http.address).await?.address()?
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_whose_queries_have_no_metrics_is_told_from_one_without_queries() {
+        let page = include_str!("../../tests/fixtures/driver-3.5.9.txt");
+        assert!(has_streaming_metrics(page.as_bytes()));
+        let without = |word: &str| {
+            let lines = page.split_inclusive('\n').filter(|line| !line.contains(word));
+            lines.collect::<String>()
+        };
+        let off = without("_spark_streaming_");
+        assert!(!has_streaming_metrics(off.as_bytes()));
+        let batch = off.replace("queue_streams", "queue_other");
+        assert!(has_streaming_metrics(batch.as_bytes()));
+    }
 }

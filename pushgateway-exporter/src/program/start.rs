@@ -1,5 +1,7 @@
 //! Owns the start of the exporter: the scraper, the sink, then the loop between them.
 
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use prometheus::IntCounter;
@@ -8,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, Limits};
 use crate::config::{Config, SinkKind};
-use crate::exporter::{Exporter, Settings, Told};
+use crate::exporter::{Exporter, Settings, Telemetry};
+use crate::grouping::GroupingKey;
 use crate::metrics::Metrics;
-use crate::push::{Gateway, OnExit, Printed, PullPort, RemoteWrite, Sink};
+use crate::push::{Gateway, Keys, OnExit, Printed, PullPort, RemoteWrite, Sink};
 use crate::report::Run;
 use crate::scrape::HttpScrape;
 use crate::target::Target;
@@ -30,8 +33,8 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
     };
     let config = &start.config;
     if mode.dry_run {
-        let place = place(config);
-        return start.work(Printed::new(place)).await;
+        let destinations = destinations(config)?;
+        return start.work(Printed::new(destinations)).await;
     }
     match config.raw.push.sink {
         SinkKind::Pushgateway => {
@@ -44,7 +47,8 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
         }
         SinkKind::Http => {
             let port = PullPort::bind(config.raw.http.address).await?;
-            let work = start.work(port.sink());
+            let sink = port.sink(labels(config));
+            let work = start.work(sink);
             tokio::select! {
                 result = work => result,
                 result = port.serve() => result,
@@ -70,8 +74,9 @@ impl Start {
             .map(|(target, _)| target.clone())
             .collect();
         let names = targets.iter().map(|target| target.name.as_str());
-        let told = Told::new(self.metrics, self.frame.heartbeat, &self.frame.readiness, names);
-        let exporter = Exporter::new(scrape, sink, &targets, settings(&self.config, self.mode), told);
+        let telemetry = Telemetry::new(self.metrics, self.frame.heartbeat, &self.frame.readiness, names);
+        let settings = settings(&self.config, self.mode);
+        let exporter = Exporter::new(scrape, sink, &targets, settings, telemetry);
         let stop: CancellationToken = self.frame.stop;
         if self.mode.once {
             return exporter.once(stop).await;
@@ -83,15 +88,13 @@ impl Start {
 
 fn settings(config: &Config, mode: RunMode) -> Settings {
     let raw = &config.raw;
-    let grouped = match raw.push.sink {
-        SinkKind::Pushgateway | SinkKind::RemoteWrite => config.group.labels().keys().cloned().collect(),
-        // Whoever pulls says what job and instance are.
-        SinkKind::Http => Vec::new(),
-    };
     Settings {
         shape: config.shape.clone(),
-        reserved: grouped,
-        stale_after: raw.push.stale_after,
+        stale_after: match raw.push.sink {
+            SinkKind::Pushgateway => raw.push.stale_after,
+            // These give values a time: old ones would be taken for new.
+            SinkKind::RemoteWrite | SinkKind::Http => NonZeroU32::MIN,
+        },
         on_exit: if mode.dry_run {
             OnExit::Keep
         } else {
@@ -106,17 +109,25 @@ fn settings(config: &Config, mode: RunMode) -> Settings {
     }
 }
 
-/// Where pushes go, for people.
-fn place(config: &Config) -> String {
+/// Where the pushes of each target go, for people.
+fn destinations(config: &Config) -> anyhow::Result<Vec<String>> {
     let raw = &config.raw;
-    match raw.push.sink {
-        SinkKind::Pushgateway => {
-            let base = raw.pushgateway.url.trim_end_matches('/');
-            format!("{base}{}", config.group.path())
-        }
-        SinkKind::RemoteWrite => format!("{} with {}", raw.remote_write.url, config.group),
-        SinkKind::Http => format!("http://{}/metrics", raw.http.address),
-    }
+    let destination = |labels: &BTreeMap<String, String>| {
+        Ok(match raw.push.sink {
+            SinkKind::Pushgateway => {
+                let base = raw.pushgateway.url.trim_end_matches('/');
+                format!("{base}{}", GroupingKey::new(labels.clone())?.path())
+            }
+            SinkKind::RemoteWrite => format!("{} with {labels:?}", raw.remote_write.url),
+            SinkKind::Http => format!("http://{}/metrics with {labels:?}", raw.http.address),
+        })
+    };
+    labels(config).iter().map(destination).collect()
+}
+
+fn labels(config: &Config) -> Vec<BTreeMap<String, String>> {
+    let targets = config.targets.iter();
+    targets.map(|(target, _)| target.labels.clone()).collect()
 }
 
 pub(super) fn scrape_limits(config: &Config) -> Limits {
@@ -145,22 +156,16 @@ pub(super) fn sink_client(config: &Config, url: &str, timeout: Duration) -> anyh
 fn gateway(config: &Config, sent: IntCounter) -> anyhow::Result<Gateway> {
     let raw = &config.raw.pushgateway;
     let client = sink_client(config, &raw.url, raw.timeout)?;
-    Ok(Gateway::new(
-        client,
-        &raw.url,
-        config.group.clone(),
-        raw.gzip,
-        sent,
-    ))
+    let keys = labels(config).into_iter().map(GroupingKey::new);
+    let keys = Keys {
+        targets: keys.collect::<Result<_, _>>()?,
+        older: config.group.clone(),
+    };
+    Ok(Gateway::new(client, &raw.url, keys, raw.gzip, sent))
 }
 
 pub(super) fn receiver(config: &Config, sent: IntCounter) -> anyhow::Result<RemoteWrite> {
     let raw = &config.raw.remote_write;
     let client = sink_client(config, &raw.url, raw.timeout)?;
-    Ok(RemoteWrite::new(
-        client,
-        &raw.url,
-        config.group.labels().clone(),
-        sent,
-    ))
+    Ok(RemoteWrite::new(client, &raw.url, labels(config), sent))
 }

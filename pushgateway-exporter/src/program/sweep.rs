@@ -1,18 +1,21 @@
 //! Owns `sweep`: groups whose exporter was killed, or moved, before it could clean up.
 //!
-//! Only groups with the mark of an exporter are touched, and by default none is.
+//! Only groups with the mark of an exporter are touched, and by default none is. How old they are the gateway's clock
+//! says, which also said when they were pushed; ours may be hours ahead.
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use super::start::sink_client;
-use crate::clock;
 use crate::config::{Config, SinkKind};
 use crate::grouping::GroupingKey;
-use crate::push::{Group, Groups};
+use crate::push::{Group, Groups, Listing};
+
+/// The header `Date` has whole seconds, and a group may be pushed while the answer is made.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(5);
 
 /// The arguments of `sweep`.
 #[derive(Debug, clap::Args)]
@@ -43,7 +46,10 @@ impl Sweep {
         }
         let raw = &config.raw.pushgateway;
         let groups = Groups::new(sink_client(config, &raw.url, raw.timeout)?, &raw.url);
-        let old = self.select(groups.list().await?, clock::since_epoch());
+        let listing = groups.list().await?;
+        let now =
+            now(&listing).with_context(|| format!("cannot tell how old the groups at {} are", raw.url))?;
+        let old = self.select(listing.groups, now);
         let deletes = self.delete && !is_dry;
         let mut failed = 0;
         for (group, age) in &old {
@@ -70,12 +76,11 @@ impl Sweep {
         say(&format!("{} groups{hint}\n", old.len()))
     }
 
-    /// The groups of exporters that match and are too old, with their age.
+    /// The groups of exporters that match and are too old, with their age. One without a time is not.
     fn select(&self, groups: Vec<Group>, now: Duration) -> Vec<(Group, Duration)> {
-        let with_age = groups.into_iter().map(|group| {
-            let age = now.as_secs_f64() - group.push_time;
-            let age = Duration::from_secs(Duration::try_from_secs_f64(age).unwrap_or_default().as_secs());
-            (group, age)
+        let with_age = groups.into_iter().filter_map(|group| {
+            let pushed = Duration::try_from_secs_f64(group.push_time?).ok()?;
+            Some((group, Duration::from_secs(now.saturating_sub(pushed).as_secs())))
         });
         with_age
             .filter(|(group, age)| group.run.is_some() && *age >= self.ttl && self.matches(&group.labels))
@@ -86,6 +91,22 @@ impl Sweep {
         let mut wanted = self.labels.iter();
         wanted.all(|(name, value)| labels.get(name).is_some_and(|found| found == value))
     }
+}
+
+/// The time since 1970 by the gateway's clock.
+fn now(listing: &Listing) -> anyhow::Result<Duration> {
+    let date = listing
+        .now
+        .context("its answer has no header Date with a time; is something in between that removes it?")?;
+    let now = date.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let newest = listing.groups.iter().filter_map(|group| group.push_time);
+    let newest = newest.fold(0.0, f64::max);
+    ensure!(
+        newest <= (now + CLOCK_TOLERANCE).as_secs_f64(),
+        "it has a push of {newest} s after 1970, and its header Date says {} s; does something in between set that?",
+        now.as_secs()
+    );
+    Ok(now)
 }
 
 fn say(line: &str) -> anyhow::Result<()> {
@@ -102,16 +123,20 @@ mod tests {
     fn only_old_groups_of_exporters_that_match_are_swept() {
         let group = |job: &str, push_time: f64, run: Option<&str>| Group {
             labels: BTreeMap::from([("job".to_owned(), job.to_owned())]),
-            push_time,
+            push_time: Some(push_time),
             run: run.map(str::to_owned),
+            is_shared: false,
         };
-        let groups = vec![
+        let mut groups = vec![
             group("old", 100.0, Some("a")),
             group("new", 9_900.0, Some("b")),
             group("foreign", 100.0, None),
             group("other", 100.0, Some("c")),
             group("future", 20_000.0, Some("d")),
+            group("wrong", f64::NAN, Some("e")),
+            group("unknown", 100.0, Some("f")),
         ];
+        groups[6].push_time = None;
         let select = |labels: &[(String, String)]| {
             let sweep = Sweep {
                 ttl: Duration::from_hours(1),
@@ -136,5 +161,21 @@ mod tests {
             select(&[("job".into(), "old".into()), ("x".into(), "y".into())]),
             []
         );
+    }
+
+    #[test]
+    fn the_gateways_clock_must_be_known_and_agree_with_its_pushes() {
+        let listing = |now: Option<u64>, push_time: f64| Listing {
+            groups: vec![Group {
+                labels: BTreeMap::new(),
+                push_time: Some(push_time),
+                run: None,
+                is_shared: false,
+            }],
+            now: now.map(|now| UNIX_EPOCH + Duration::from_secs(now)),
+        };
+        assert_eq!(now(&listing(Some(100), 104.0)).unwrap(), Duration::from_secs(100));
+        assert!(now(&listing(Some(100), 110.0)).is_err());
+        assert!(now(&listing(None, 1.0)).is_err());
     }
 }

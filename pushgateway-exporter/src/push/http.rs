@@ -1,5 +1,6 @@
-//! Owns the port for a Prometheus that pulls: the newest document, under `/metrics`.
+//! Owns the port for a Prometheus that pulls: the newest document of each target, together under `/metrics`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,15 +13,20 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::{PushError, Sink};
-use crate::document::Document;
+use crate::document::{Document, Types};
+use crate::exposition::{Labels, Sample, render};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-type Newest = Arc<Mutex<Option<Arc<str>>>>;
+/// By target, its samples and their types.
+type Newest = Arc<Mutex<BTreeMap<usize, (Vec<Sample>, Types)>>>;
 
 /// What the port serves.
 #[derive(Debug)]
-pub struct Pull(Newest);
+pub struct Pull {
+    newest: Newest,
+    labels: Vec<BTreeMap<String, String>>,
+}
 
 /// The listening port.
 #[derive(Debug)]
@@ -44,9 +50,10 @@ impl PullPort {
         })
     }
 
-    /// What is served.
-    pub fn sink(&self) -> Pull {
-        Pull(self.newest.clone())
+    /// What is served, of targets with these labels.
+    pub fn sink(&self, labels: Vec<BTreeMap<String, String>>) -> Pull {
+        let newest = self.newest.clone();
+        Pull { newest, labels }
     }
 
     /// Where it listens.
@@ -72,26 +79,48 @@ impl PullPort {
 }
 
 async fn metrics(State(newest): State<Newest>) -> Response {
-    let text = newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    match text {
-        Some(text) => ([(header::CONTENT_TYPE, TEXT)], text.to_string()).into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "nothing was scraped yet\n").into_response(),
+    let newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
+    if newest.is_empty() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "nothing was scraped yet\n").into_response();
     }
+    let samples: Vec<Sample> = newest
+        .values()
+        .flat_map(|(samples, _)| samples)
+        .cloned()
+        .collect();
+    // A family that two targets have gets its type once: the first that is declared.
+    let types = newest
+        .values()
+        .rev()
+        .flat_map(|(_, types)| types.clone())
+        .collect();
+    drop(newest);
+    ([(header::CONTENT_TYPE, TEXT)], render(&samples, &types)).into_response()
 }
 
 impl Sink for Pull {
-    async fn put(&mut self, document: &Document<'_>) -> Result<(), PushError> {
-        let text = document.to_text().into();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
+        let labelled = |sample: &Sample| {
+            let mut sample = sample.clone();
+            for (name, value) in &self.labels[target] {
+                sample.labels.insert(name, value);
+            }
+            sample
+        };
+        let samples = document.samples().map(labelled).collect();
+        let types = [&document.about_types, document.types].into_iter().flatten();
+        let types = types.map(|(family, of)| (family.clone(), *of)).collect();
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.insert(target, (samples, types));
         Ok(())
     }
 
     /// The values end with the port.
-    async fn delete(&mut self) -> Result<(), PushError> {
+    async fn delete(&mut self, _target: usize) -> Result<(), PushError> {
         Ok(())
     }
 
-    async fn owner(&mut self) -> Result<Option<String>, PushError> {
-        Ok(None)
+    async fn owned(&mut self, _run: &Labels) -> Result<Vec<bool>, PushError> {
+        Ok(vec![true; self.labels.len()])
     }
 }

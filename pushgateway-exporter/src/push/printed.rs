@@ -4,37 +4,38 @@ use std::io::Write;
 
 use super::{PushError, Sink};
 use crate::document::Document;
+use crate::exposition::Labels;
 
 /// Standard output in the place of a sink.
 #[derive(Debug)]
 pub struct Printed {
-    place: String,
+    destinations: Vec<String>,
 }
 
 impl Printed {
-    /// In the place of the sink of this name.
-    pub fn new(place: impl Into<String>) -> Self {
-        Self { place: place.into() }
+    /// In the place of a sink at which each target has a destination of this name.
+    pub fn new(destinations: Vec<String>) -> Self {
+        Self { destinations }
     }
 }
 
 impl Sink for Printed {
-    async fn put(&mut self, document: &Document<'_>) -> Result<(), PushError> {
+    async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
         let text = format!(
             "# {} samples for {}\n{}",
-            document.len(),
-            self.place,
+            document.samples().count(),
+            self.destinations[target],
             document.to_text()
         );
         let written = std::io::stdout().write_all(text.as_bytes());
         written.map_err(|error| PushError::Failed(format!("cannot write to standard output: {error}")))
     }
 
-    async fn delete(&mut self) -> Result<(), PushError> {
+    async fn delete(&mut self, _target: usize) -> Result<(), PushError> {
         Ok(())
     }
 
-    async fn owner(&mut self) -> Result<Option<String>, PushError> {
-        Ok(None)
+    async fn owned(&mut self, _run: &Labels) -> Result<Vec<bool>, PushError> {
+        Ok(vec![true; self.destinations.len()])
     }
 }

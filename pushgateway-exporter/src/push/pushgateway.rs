@@ -1,4 +1,4 @@
-//! Owns the way to a Pushgateway: one group, replaced by each push.
+//! Owns the way to a Pushgateway: one group a target, replaced by each push.
 
 mod groups;
 
@@ -7,49 +7,63 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-pub use self::groups::{Group, Groups};
+pub use self::groups::{Group, Groups, Listing};
 use super::{PushError, Sink};
 use crate::client::{Answer, Client, Message, NoAnswer};
 use crate::document::Document;
+use crate::exposition::{self, Labels};
 use crate::grouping::GroupingKey;
+use crate::report::RUN_INFO;
 
 /// What a gateway says that takes a compressed body for text, or text for what it is not.
 const CANNOT_READ: &str = "text format parsing error in line 1";
+/// What it says of a series that another group has.
+const OF_ANOTHER_GROUP: &str = "was collected before";
 const TEXT: (&str, &str) = ("content-type", "text/plain; version=0.0.4; charset=utf-8");
 const GZIP: (&str, &str) = ("content-encoding", "gzip");
 
-/// A group of a Pushgateway.
+/// The groups of the targets at a Pushgateway.
 #[derive(Debug)]
 pub struct Gateway {
     client: Client,
     groups: Groups,
-    url: String,
-    key: GroupingKey,
+    base: String,
+    keys: Vec<GroupingKey>,
+    /// The one group that versions up to 0.1.0 pushed all targets to; none, once it is known not to be there.
+    older: Option<GroupingKey>,
     gzip: bool,
     /// Bytes that were sent.
     pub sent: prometheus::IntCounter,
 }
 
+/// Under which labels a gateway gets the targets.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// Those of each target's group.
+    pub targets: Vec<GroupingKey>,
+    /// Those of the group that all targets shared in versions up to 0.1.0.
+    pub older: GroupingKey,
+}
+
 impl Gateway {
-    /// The group of this key at the gateway of this address.
-    pub fn new(
-        client: Client,
-        base: &str,
-        key: GroupingKey,
-        gzip: bool,
-        sent: prometheus::IntCounter,
-    ) -> Self {
+    /// The groups of these keys at the gateway of this address.
+    pub fn new(client: Client, base: &str, keys: Keys, gzip: bool, sent: prometheus::IntCounter) -> Self {
         Self {
             groups: Groups::new(client.clone(), base),
-            url: format!("{}{}", base.trim_end_matches('/'), key.path()),
+            base: base.trim_end_matches('/').to_owned(),
             client,
-            key,
+            keys: keys.targets,
+            older: Some(keys.older),
             gzip,
             sent,
         }
     }
 
-    async fn send(&self, document: &Document<'_>) -> Result<Answer, NoAnswer> {
+    fn url(&self, target: usize) -> String {
+        format!("{}{}", self.base, self.keys[target].path())
+    }
+
+    async fn send(&self, url: &str, document: &Document<'_>) -> Result<Answer, NoAnswer> {
         let message = if self.gzip {
             Message {
                 body: compressed(document),
@@ -62,53 +76,109 @@ impl Gateway {
             }
         };
         self.sent.inc_by(message.body.len() as u64);
-        self.client.put(&self.url, message).await
+        self.client.put(url, message).await
     }
 
-    fn judge(&self, answer: Result<Answer, NoAnswer>) -> Result<(), PushError> {
-        match answer {
-            Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
-            Ok(answer) => {
-                let why = match &answer.location {
-                    Some(location) => format!("it has moved to {location}"),
-                    None => answer.explanation(),
-                };
-                Err(PushError::of(answer.status, &self.url, &why))
-            }
-            Err(error) => Err(PushError::without_answer(&self.url, &error)),
-        }
-    }
-}
-
-impl Sink for Gateway {
-    async fn put(&mut self, document: &Document<'_>) -> Result<(), PushError> {
-        let answer = self.send(document).await;
-        let is_unread = |answer: &Answer| answer.status == 400 && answer.explanation().contains(CANNOT_READ);
-        if !self.gzip || !answer.as_ref().is_ok_and(is_unread) {
-            return self.judge(answer);
+    /// Puts the document there, in a form that the gateway can read.
+    async fn replace(&mut self, url: &str, document: &Document<'_>) -> Result<Answer, NoAnswer> {
+        let answer = self.send(url, document).await;
+        if !self.gzip || !says(&answer, CANNOT_READ) {
+            return answer;
         }
         self.gzip = false;
-        let answer = self.send(document).await;
+        let answer = self.send(url, document).await;
         // Else it was not for the compression, or nothing was learned.
-        let is_read = answer.as_ref().is_ok_and(|answer| !is_unread(answer));
+        let is_read = answer.is_ok() && !says(&answer, CANNOT_READ);
         if is_read {
             tracing::info!(
-                url = self.url,
+                url = self.base,
                 "the gateway cannot read gzip; from now on it gets plain text"
             );
         }
         self.gzip = !is_read;
-        self.judge(answer)
+        answer
     }
 
-    async fn delete(&mut self) -> Result<(), PushError> {
-        self.judge(self.client.delete(&self.url).await)
+    /// Deletes the group that an exporter up to version 0.1.0 has left, whose series about the targets are the same;
+    /// returns whether it was there.
+    async fn delete_older(&mut self) -> Result<bool, PushError> {
+        let Some(key) = &self.older else {
+            return Ok(false);
+        };
+        let groups = self.groups.list().await?.groups;
+        let is_there = groups.iter().any(|group| group.is_shared && group.is_of(key));
+        if is_there {
+            self.groups.delete(key).await?;
+            tracing::info!(group = %key, "deleted the group of an older version, which had all targets");
+        } else {
+            self.older = None;
+        }
+        Ok(is_there)
+    }
+}
+
+/// Whether an answer is a refusal with these words.
+fn says(answer: &Result<Answer, NoAnswer>, words: &str) -> bool {
+    let is_said =
+        |answer: &Answer| answer.status == 400 && String::from_utf8_lossy(&answer.body).contains(words);
+    answer.as_ref().is_ok_and(is_said)
+}
+
+fn judge(url: &str, answer: Result<Answer, NoAnswer>) -> Result<(), PushError> {
+    match answer {
+        Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
+        Ok(answer) => {
+            let why = match &answer.location {
+                Some(location) => format!("it has moved to {location}"),
+                None => answer.explanation(),
+            };
+            Err(PushError::of(answer.status, url, &why))
+        }
+        Err(error) => Err(PushError::without_answer(url, &error)),
+    }
+}
+
+impl Sink for Gateway {
+    async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
+        let url = self.url(target);
+        let mut answer = self.replace(&url, document).await;
+        if says(&answer, OF_ANOTHER_GROUP) && self.delete_older().await? {
+            answer = self.replace(&url, document).await;
+        }
+        judge(&url, answer)
     }
 
-    async fn owner(&mut self) -> Result<Option<String>, PushError> {
-        let groups = self.groups.list().await?;
-        let ours = groups.into_iter().find(|group| group.is_of(&self.key));
-        Ok(ours.and_then(|group| group.run))
+    async fn delete(&mut self, target: usize) -> Result<(), PushError> {
+        let url = self.url(target);
+        judge(&url, self.client.delete(&url).await)
+    }
+
+    /// The page for Prometheus is the shortest that says it: it is compressed, and its lines need not be kept.
+    async fn owned(&mut self, run: &Labels) -> Result<Vec<bool>, PushError> {
+        let url = format!("{}/metrics", self.base);
+        let mut runs = Vec::new();
+        let take = |line: &[u8]| {
+            if line.starts_with(RUN_INFO.as_bytes()) {
+                let samples = exposition::parse(line).samples;
+                runs.extend(samples.into_iter().map(|sample| sample.labels));
+            }
+        };
+        match self.client.lines(&url, "text/plain", take).await {
+            Ok(answer) if answer.status == 200 => {}
+            answer => judge(&url, answer)?,
+        }
+        let labels_of = |key: &GroupingKey| {
+            let mut labels = run.clone();
+            for (name, value) in key.labels() {
+                labels.insert(name, value);
+            }
+            labels
+        };
+        Ok(self
+            .keys
+            .iter()
+            .map(|key| runs.contains(&labels_of(key)))
+            .collect())
     }
 }
 

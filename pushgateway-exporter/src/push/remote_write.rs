@@ -9,7 +9,7 @@ use super::{PushError, Sink};
 use crate::client::{Answer, Client, Message, NoAnswer};
 use crate::clock;
 use crate::document::Document;
-use crate::exposition::Sample;
+use crate::exposition::{Labels, Sample};
 use crate::remote_write::{HEADERS, Tracker, encode};
 
 /// How often a push is tried while the receiver answers that it cannot now. Later samples come anyway.
@@ -22,45 +22,48 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 pub struct RemoteWrite {
     client: Client,
     url: String,
-    labels: BTreeMap<String, String>,
-    tracker: Tracker,
+    targets: Vec<(BTreeMap<String, String>, Tracker)>,
     /// Bytes that were sent.
     pub sent: prometheus::IntCounter,
 }
 
 impl RemoteWrite {
-    /// The receiver at this address, which gets everything with these labels.
+    /// The receiver at this address, which gets all of each target with its labels.
     pub fn new(
         client: Client,
         url: &str,
-        labels: BTreeMap<String, String>,
+        labels: Vec<BTreeMap<String, String>>,
         sent: prometheus::IntCounter,
     ) -> Self {
         Self {
             client,
             url: url.to_owned(),
-            labels,
-            tracker: Tracker::default(),
+            targets: labels
+                .into_iter()
+                .map(|labels| (labels, Tracker::default()))
+                .collect(),
             sent,
         }
     }
 
-    async fn write(&mut self, present: &[Sample]) -> Result<(), PushError> {
-        let mut samples = self.tracker.vanished(present);
+    async fn write(&mut self, target: usize, present: &[Sample]) -> Result<(), PushError> {
+        let (labels, tracker) = &mut self.targets[target];
+        let mut samples = tracker.vanished(present);
         samples.extend_from_slice(present);
-        self.tracker.sending(present);
-        self.send(&encode(&samples, &self.labels, clock::milliseconds()))
-            .await?;
-        self.tracker.sent(present);
+        tracker.sending(present);
+        let body = encode(&samples, labels, clock::milliseconds());
+        self.send(&body).await?;
+        self.targets[target].1.sent(present);
         Ok(())
     }
 
-    /// Tells whether the receiver answers and takes what we send, without sending a sample.
+    /// Whether the receiver answers and takes what we send; no sample is sent.
     ///
     /// # Errors
     /// Where it does not.
     pub async fn probe(&self) -> Result<(), PushError> {
-        self.send(&encode(&[], &self.labels, clock::milliseconds())).await
+        self.send(&encode(&[], &BTreeMap::new(), clock::milliseconds()))
+            .await
     }
 
     async fn send(&self, body: &[u8]) -> Result<(), PushError> {
@@ -98,17 +101,17 @@ impl RemoteWrite {
 }
 
 impl Sink for RemoteWrite {
-    async fn put(&mut self, document: &Document<'_>) -> Result<(), PushError> {
+    async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
         let present: Vec<Sample> = document.samples().cloned().collect();
-        self.write(&present).await
+        self.write(target, &present).await
     }
 
-    async fn delete(&mut self) -> Result<(), PushError> {
-        self.write(&[]).await
+    async fn delete(&mut self, target: usize) -> Result<(), PushError> {
+        self.write(target, &[]).await
     }
 
-    /// A receiver does not tell: each run ends its own series, and another's go on with its next push.
-    async fn owner(&mut self) -> Result<Option<String>, PushError> {
-        Ok(None)
+    /// A receiver does not say: each run ends its own series, and another's go on with its next push.
+    async fn owned(&mut self, _run: &Labels) -> Result<Vec<bool>, PushError> {
+        Ok(vec![true; self.targets.len()])
     }
 }

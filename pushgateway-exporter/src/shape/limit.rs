@@ -1,20 +1,29 @@
-//! Owns which series are refused where there are too many.
+//! Owns which series are dropped if there are too many.
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::exposition::{Sample, Type, family};
+use crate::exposition::{Dropped, Reason, Sample, Type, family};
 
-/// Keeps whole families, in the order of the page, as long as they fit; a family that does not is refused as a whole,
-/// for part of it would give wrong sums. Says how many series were refused.
-pub(super) fn keep(samples: &mut Vec<Sample>, types: &BTreeMap<String, Type>, max: usize) -> usize {
-    let before = samples.len();
-    if before <= max {
-        return 0;
+/// Keeps whole families, in the order of the page, as long as they fit; a family that does not is dropped as a whole,
+/// for part of it would give wrong sums.
+pub(super) fn keep(
+    samples: &mut Vec<Sample>,
+    types: &BTreeMap<String, Type>,
+    max: usize,
+    dropped: &mut Dropped,
+) {
+    if samples.len() <= max {
+        return;
     }
-    let kept = choose(samples, types, max);
-    let mut kept = kept.into_iter();
-    samples.retain(|_| kept.next().unwrap_or_default());
-    before - samples.len()
+    let mut kept = choose(samples, types, max).into_iter();
+    samples.retain(|sample| {
+        let is_kept = kept.next().unwrap_or_default();
+        if !is_kept {
+            dropped.add(Reason::OverLimit, 1);
+            dropped.name(Reason::OverLimit, family(&sample.name, types));
+        }
+        is_kept
+    });
 }
 
 /// For each sample, whether it is kept.
@@ -45,18 +54,30 @@ mod tests {
 
     fn kept(page: &str, max: usize) -> (String, usize) {
         let mut page = parse(page.as_bytes());
-        let refused = keep(&mut page.samples, &page.types, max);
+        let mut dropped = Dropped::default();
+        keep(&mut page.samples, &page.types, max, &mut dropped);
         let names: Vec<_> = page.samples.iter().map(|sample| sample.name.as_str()).collect();
-        (names.join(" "), refused)
+        (names.join(" "), dropped.get(Reason::OverLimit))
     }
 
     #[test]
-    fn families_that_fit_are_kept_and_the_others_refused_as_a_whole() {
+    fn families_that_fit_are_kept_and_the_others_dropped_as_a_whole() {
         let page = "a{l=\"1\"} 1\nb{l=\"1\"} 1\na{l=\"2\"} 1\nb{l=\"2\"} 1\nb{l=\"3\"} 1\nc 1\n";
         assert_eq!(kept(page, 6), ("a b a b b c".to_owned(), 0));
         assert_eq!(kept(page, 5), ("a b a b b".to_owned(), 1));
         assert_eq!(kept(page, 4), ("a a c".to_owned(), 3));
         assert_eq!(kept(page, 0), (String::new(), 6));
+    }
+
+    #[test]
+    fn the_first_names_of_what_is_dropped_are_kept() {
+        let lines = (0..9).map(|number| format!("x{number} 1\nx{number}{{l=\"1\"}} 1\n"));
+        let text = lines.collect::<Vec<_>>().concat();
+        let mut page = parse(text.as_bytes());
+        let mut dropped = Dropped::default();
+        keep(&mut page.samples, &page.types, 4, &mut dropped);
+        let names: Vec<_> = dropped.names(Reason::OverLimit).collect();
+        assert_eq!(names, ["x2", "x3", "x4", "x5", "x6"]);
     }
 
     #[test]

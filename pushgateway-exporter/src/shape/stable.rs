@@ -273,7 +273,7 @@ mod tests {
         for (page, id) in EXECUTORS {
             assert_eq!(text(&stable(&page.replace(id, "local-1"))), text(&stable(page)));
             assert_eq!(
-                text(&stable(&page.replace("my app-1.x", "q\"uo\nte"))),
+                text(&stable(&page.replace("my app-1.x", "q\"uo\\te"))),
                 text(&stable(page))
             );
         }

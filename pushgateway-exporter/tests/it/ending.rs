@@ -6,56 +6,70 @@ use pushgateway_exporter::push::{OnExit, PushError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::fakes::{FakeSink, Pages, RUN_ID, exporter, run_for, settings};
+use crate::fakes::{FakeSink, Pages, exporter, run_for, settings};
 
 const SHORT: Duration = Duration::from_secs(5);
 
-/// Runs for a while and ends; the sink then tells the rest.
+/// Runs for a while with two targets and ends.
 async fn run(sink: &FakeSink, on_exit: OnExit) {
     let pages = Pages::default();
     pages.give(0, "x 1\n");
-    let (exporter, _) = exporter(&pages, sink, 1, settings(on_exit));
+    pages.give(1, "y 1\n");
+    let (exporter, _) = exporter(&pages, sink, 2, settings(on_exit));
     run_for(exporter, SHORT).await;
 }
 
-fn of_owner(owner: &str) -> FakeSink {
-    let sink = FakeSink::new();
-    sink.ledger(|ledger| ledger.owner = Some(owner.to_owned()));
-    sink
+fn deleted(sink: &FakeSink) -> Vec<usize> {
+    sink.ledger(|ledger| ledger.deleted.iter().copied().collect())
 }
 
 #[tokio::test(start_paused = true)]
-async fn marked_down_only_that_the_targets_are_down_stays() {
-    let sink = of_owner(RUN_ID);
+async fn marked_down_only_that_the_targets_are_down_stays_and_nobody_is_asked_whose_they_are() {
+    let sink = FakeSink::new();
+    sink.ledger(|ledger| ledger.owned = None);
     run(&sink, OnExit::MarkDown).await;
-    insta::assert_snapshot!(sink.newest(), @r#"
+    insta::assert_snapshot!(sink.newest(0), @r#"
     spark_exporter_build_info{version="0.1.0"} 1
     spark_exporter_run_info{run="run-1"} 1
     spark_exporter_interval_seconds 15
-    spark_exporter_target_up{target="a"} 0
-    spark_exporter_target_refused{target="a"} 0
-    spark_exporter_target_samples{target="a"} 0
-    spark_exporter_target_repaired_total{target="a"} 0
+    spark_exporter_target_up 0
+    spark_exporter_target_refused 0
+    spark_exporter_target_samples 0
+    spark_exporter_target_repaired_samples_total 0
     "#);
-    assert_eq!(sink.times(), [0, 5]);
+    assert_eq!(sink.newest(1), sink.newest(0));
+    assert_eq!((sink.times(0), sink.times(1)), (vec![0, 5], vec![0, 5]));
+    assert_eq!(sink.ledger(|ledger| ledger.owned_questions), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn deleted_nothing_stays_and_kept_everything() {
-    let sink = of_owner(RUN_ID);
+    let sink = FakeSink::new();
     run(&sink, OnExit::Delete).await;
-    assert!(sink.ledger(|ledger| ledger.deleted));
-    let sink = of_owner(RUN_ID);
+    assert_eq!(deleted(&sink), [0, 1]);
+    let sink = FakeSink::new();
     run(&sink, OnExit::Keep).await;
-    assert!(sink.newest().contains("\nx 1\n") && !sink.ledger(|ledger| ledger.deleted));
+    assert!(sink.newest(0).contains("\nx 1\n"));
+    assert_eq!(deleted(&sink), [0; 0]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_values_of_another_run_are_left_alone() {
-    for on_exit in [OnExit::MarkDown, OnExit::Delete] {
-        let sink = of_owner("another run");
-        run(&sink, on_exit).await;
-        assert!(sink.newest().contains("\nx 1\n") && !sink.ledger(|ledger| ledger.deleted));
+async fn the_values_of_another_run_are_not_deleted_though_those_of_other_targets_are() {
+    let sink = FakeSink::new();
+    sink.ledger(|ledger| ledger.owned = Some(vec![false, true]));
+    run(&sink, OnExit::Delete).await;
+    assert_eq!(deleted(&sink), [1]);
+    assert!(sink.newest(0).contains("\nx 1\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn if_it_is_not_known_whose_the_values_are_they_are_marked_down() {
+    let sink = FakeSink::new();
+    sink.ledger(|ledger| ledger.owned = None);
+    run(&sink, OnExit::Delete).await;
+    assert_eq!(deleted(&sink), [0; 0]);
+    for target in [0, 1] {
+        assert!(sink.newest(target).contains("spark_exporter_target_up 0\n"));
     }
 }
 
@@ -64,12 +78,16 @@ async fn a_run_that_never_pushed_changes_nothing() {
     let sink = FakeSink::new();
     sink.judge(|_| Err(PushError::Unreachable("nobody".to_owned())));
     run(&sink, OnExit::MarkDown).await;
-    assert_eq!(sink.ledger(|ledger| ledger.trials), 1);
+    assert_eq!(
+        sink.ledger(|ledger| ledger.trials),
+        1,
+        "and one connection that fails is enough"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_hangs_does_not_hold_up_the_end() {
-    let sink = of_owner(RUN_ID);
+    let sink = FakeSink::new();
     let pages = Pages::default();
     pages.give(0, "x 1\n");
     let (exporter, _) = exporter(&pages, &sink, 1, settings(OnExit::MarkDown));
@@ -84,7 +102,7 @@ async fn a_sink_that_hangs_does_not_hold_up_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cycle_in_hand_does_not_hold_up_the_end() {
-    let (sink, pages) = (of_owner(RUN_ID), Pages::default());
+    let (sink, pages) = (FakeSink::new(), Pages::default());
     pages.give_late(0, Duration::from_secs(1000), "x 1\n");
     let (exporter, _) = exporter(&pages, &sink, 1, settings(OnExit::MarkDown));
     let began = Instant::now();
@@ -95,7 +113,7 @@ async fn a_cycle_in_hand_does_not_hold_up_the_end() {
 #[tokio::test(start_paused = true)]
 async fn a_push_that_is_on_its_way_arrives_before_the_last_one_or_is_given_up() {
     for (slowness, arrives) in [(SHORT + Duration::from_millis(900), true), (SHORT * 2, false)] {
-        let (sink, pages) = (of_owner(RUN_ID), Pages::default());
+        let (sink, pages) = (FakeSink::new(), Pages::default());
         pages.give(0, "x 1\n");
         sink.ledger(|ledger| ledger.slowness = slowness);
         let (exporter, _) = exporter(&pages, &sink, 1, settings(OnExit::MarkDown));
@@ -106,12 +124,9 @@ async fn a_push_that_is_on_its_way_arrives_before_the_last_one_or_is_given_up() 
         };
         tokio::join!(run_for(exporter, SHORT), hurrying);
         assert!(began.elapsed() <= SHORT + Duration::from_secs(1));
-        let first = sink.ledger(|ledger| ledger.put.first().map(|(_, text)| text.contains("\nx 1\n")));
+        let first = sink.put_of(0).first().map(|put| put.text.contains("\nx 1\n"));
         assert_eq!(first, Some(arrives));
-        assert!(
-            sink.newest()
-                .contains("spark_exporter_target_up{target=\"a\"} 0\n")
-        );
+        assert!(sink.newest(0).contains("spark_exporter_target_up 0\n"));
     }
 }
 
@@ -121,6 +136,6 @@ async fn once_that_is_stopped_says_so() {
     let (exporter, _) = exporter(&pages, &sink, 1, settings(OnExit::Keep));
     let stop = CancellationToken::new();
     stop.cancel();
-    let told = exporter.once(stop).await.unwrap_err().to_string();
-    assert_eq!(told, "stopped before the cycle was done");
+    let error = exporter.once(stop).await.unwrap_err().to_string();
+    assert_eq!(error, "stopped before the cycle was done");
 }

@@ -1,13 +1,14 @@
 //! Owns the fakes at the seams: pages that a test decides, and a sink that writes down what came and when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus::Registry;
 use pushgateway_exporter::document::Document;
-use pushgateway_exporter::exporter::{Exporter, Settings, Told};
+use pushgateway_exporter::exporter::{Exporter, Settings, Telemetry};
+use pushgateway_exporter::exposition::Labels;
 use pushgateway_exporter::metrics::Metrics;
 use pushgateway_exporter::push::{OnExit, PushError, Sink};
 use pushgateway_exporter::report::Run;
@@ -59,14 +60,25 @@ impl Scrape for Pages {
 
 type Judge = dyn Fn(&str) -> Result<(), PushError> + Send;
 
+/// A push that was accepted.
+#[derive(Clone)]
+pub(crate) struct Put {
+    /// Seconds since the start.
+    pub(crate) at: u64,
+    pub(crate) target: usize,
+    pub(crate) text: String,
+}
+
 /// What reached a sink, and how it answers.
 pub(crate) struct Ledger {
-    /// Seconds since the start, and the text.
-    pub(crate) put: Vec<(u64, String)>,
+    pub(crate) put: Vec<Put>,
     /// Each trial, accepted or not.
     pub(crate) trials: usize,
-    pub(crate) deleted: bool,
-    pub(crate) owner: Option<String>,
+    pub(crate) deleted: BTreeSet<usize>,
+    /// Whether the values of each target are the run's; `None` if that question fails.
+    pub(crate) owned: Option<Vec<bool>>,
+    /// How often it was asked.
+    pub(crate) owned_questions: usize,
     pub(crate) hangs: bool,
     pub(crate) slowness: Duration,
     judge: Box<Judge>,
@@ -84,8 +96,9 @@ impl FakeSink {
         let ledger = Ledger {
             put: Vec::new(),
             trials: 0,
-            deleted: false,
-            owner: None,
+            deleted: BTreeSet::new(),
+            owned: Some(vec![true; 9]),
+            owned_questions: 0,
             hangs: false,
             slowness: Duration::ZERO,
             judge: Box::new(|_| Ok(())),
@@ -105,15 +118,23 @@ impl FakeSink {
         look(&mut self.ledger.lock().unwrap())
     }
 
-    /// When something was accepted, in seconds since the start.
-    pub(crate) fn times(&self) -> Vec<u64> {
-        self.ledger(|ledger| ledger.put.iter().map(|(at, _)| *at).collect())
+    /// What was accepted of a target.
+    pub(crate) fn put_of(&self, target: usize) -> Vec<Put> {
+        self.ledger(|ledger| {
+            let put = ledger.put.iter().filter(|put| put.target == target);
+            put.cloned().collect()
+        })
     }
 
-    /// What was accepted last, without what changes by itself.
-    pub(crate) fn newest(&self) -> String {
-        let text = self.ledger(|ledger| ledger.put.last().map(|(_, text)| text.clone()));
-        without_times(&text.unwrap_or_default())
+    /// When something was accepted of a target, in seconds since the start.
+    pub(crate) fn times(&self, target: usize) -> Vec<u64> {
+        self.put_of(target).into_iter().map(|put| put.at).collect()
+    }
+
+    /// What was accepted last of a target, without what changes by itself.
+    pub(crate) fn newest(&self, target: usize) -> String {
+        let newest = self.put_of(target).pop();
+        without_times(&newest.map(|put| put.text).unwrap_or_default())
     }
 }
 
@@ -125,7 +146,7 @@ pub(crate) fn without_times(text: &str) -> String {
 }
 
 impl Sink for FakeSink {
-    async fn put(&mut self, document: &Document<'_>) -> Result<(), PushError> {
+    async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
         if self.ledger(|ledger| ledger.hangs) {
             std::future::pending::<()>().await;
         }
@@ -136,18 +157,23 @@ impl Sink for FakeSink {
         self.ledger(|ledger| {
             ledger.trials += 1;
             (ledger.judge)(&text)?;
-            ledger.put.push((at, text));
+            ledger.put.push(Put { at, target, text });
             Ok(())
         })
     }
 
-    async fn delete(&mut self) -> Result<(), PushError> {
-        self.ledger(|ledger| ledger.deleted = true);
+    async fn delete(&mut self, target: usize) -> Result<(), PushError> {
+        self.ledger(|ledger| ledger.deleted.insert(target));
         Ok(())
     }
 
-    async fn owner(&mut self) -> Result<Option<String>, PushError> {
-        Ok(self.ledger(|ledger| ledger.owner.clone()))
+    async fn owned(&mut self, run: &Labels) -> Result<Vec<bool>, PushError> {
+        assert_eq!(run.get("run"), Some(RUN_ID));
+        let owned = self.ledger(|ledger| {
+            ledger.owned_questions += 1;
+            ledger.owned.clone()
+        });
+        owned.ok_or_else(|| PushError::Failed("the list breaks off".to_owned()))
     }
 }
 
@@ -155,6 +181,7 @@ impl Sink for FakeSink {
 pub(crate) struct Watch {
     pub(crate) registry: Registry,
     pub(crate) readiness: Readiness,
+    pub(crate) heartbeat: Heartbeat,
 }
 
 impl Watch {
@@ -179,7 +206,6 @@ pub(crate) fn settings(on_exit: OnExit) -> Settings {
             max_series: 100,
             typed: false,
         },
-        reserved: vec!["instance".to_owned(), "job".to_owned()],
         stale_after: NonZeroU32::MIN.saturating_add(2),
         on_exit,
         run: Run {
@@ -202,20 +228,23 @@ pub(crate) fn exporter(
         name: name.to_string(),
         role: Role::Page,
         place: Place::Url("http://unused/".to_owned()),
-        labels: BTreeMap::new(),
+        labels: ["instance", "job", "target"]
+            .map(|label| (label.to_owned(), name.to_string()))
+            .into(),
     };
     let targets: Vec<Target> = ('a'..).take(targets).map(target).collect();
     let watch = Watch {
         registry: Registry::new(),
         readiness: Readiness::default(),
+        heartbeat: Heartbeat::default(),
     };
-    let told = Told::new(
+    let telemetry = Telemetry::new(
         Metrics::register(&watch.registry).unwrap(),
-        Heartbeat::default(),
+        watch.heartbeat.clone(),
         &watch.readiness,
         targets.iter().map(|target| target.name.as_str()),
     );
-    let exporter = Exporter::new(pages.clone(), sink.clone(), &targets, settings, told);
+    let exporter = Exporter::new(pages.clone(), sink.clone(), &targets, settings, telemetry);
     (exporter, watch)
 }
 

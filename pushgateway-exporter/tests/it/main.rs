@@ -6,9 +6,11 @@
 mod ending;
 mod fakes;
 mod gateway;
+mod losing;
 mod process;
 mod receiver;
 mod refusals;
 mod run;
 mod scraping;
 mod server;
+mod sweeping;

@@ -10,14 +10,17 @@ use testbed::{Process, until};
 
 use crate::server::{Asked, RawServer, Server};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_pushgateway-exporter"))
 }
 
+/// How the page's group is pushed.
+const PUT: &str = "PUT /metrics/job/orders/instance/driver/target/page";
+
 /// Runs the program with arguments to its end.
-fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     Command::new(program())
         .args(arguments)
         .stdin(Stdio::null())
@@ -25,19 +28,19 @@ fn run(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn told(output: &Output) -> String {
+pub(crate) fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn printed(output: &Output) -> String {
+pub(crate) fn printed(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A target, a gateway, and a folder for configurations.
-struct Place {
-    target: RawServer,
-    gateway: Server,
-    folder: TempDir,
+pub(crate) struct Place {
+    pub(crate) target: RawServer,
+    pub(crate) gateway: Server,
+    pub(crate) folder: TempDir,
 }
 
 fn page(_: &str, _: u16) -> Vec<u8> {
@@ -59,7 +62,7 @@ fn answer(asked: &Asked) -> (u16, String) {
 }
 
 impl Place {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self {
             target: RawServer::start(page, false).await,
             gateway: Server::start(answer).await,
@@ -67,7 +70,7 @@ impl Place {
         }
     }
 
-    fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         format!(
             "targets.page.url = \"{}\"\npushgateway.url = \"{}\"\npush.interval = \"200ms\"\ngroup.job = \"orders\"\n",
             self.target.url("/"),
@@ -75,13 +78,13 @@ impl Place {
         )
     }
 
-    fn start(&self, more: &str) -> Process {
+    pub(crate) fn start(&self, more: &str) -> Process {
         let config = self.config() + more;
         Process::start(program(), self.folder.path(), &config, &[]).unwrap()
     }
 
     /// Runs the program with its configuration and arguments to its end.
-    async fn run(&self, more: &str, arguments: &[&str]) -> Output {
+    pub(crate) async fn run(&self, more: &str, arguments: &[&str]) -> Output {
         let file = self.folder.path().join("once.toml");
         std::fs::write(&file, self.config() + "admin.address = \"127.0.0.1:0\"\n" + more).unwrap();
         let mut command = Command::new(program());
@@ -161,7 +164,7 @@ fn a_port_that_is_taken_is_exit_code_1_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_pushes_tells_how_it_is_and_sigterm_is_exit_code_0() {
+async fn it_pushes_says_how_it_is_and_sigterm_is_exit_code_0() {
     let place = Place::new().await;
     let mut exporter = place.start("");
     exporter.ready().await.unwrap();
@@ -188,6 +191,7 @@ async fn it_pushes_tells_how_it_is_and_sigterm_is_exit_code_0() {
         "pushgateway_exporter_target_up",
         "pushgateway_exporter_target_refused",
         "pushgateway_exporter_target_samples",
+        "pushgateway_exporter_target_repaired_samples_total",
         "process_resident_memory_bytes",
     ] {
         assert!(exporter.metric(name).await.is_some(), "{name}");
@@ -195,18 +199,16 @@ async fn it_pushes_tells_how_it_is_and_sigterm_is_exit_code_0() {
     exporter.stop().await.unwrap();
     let asked = place.gateway.asked();
     let last = asked.last().unwrap();
-    assert_eq!(last.path, "/metrics/job/orders/instance/driver");
+    assert_eq!(last.path, PUT.trim_start_matches("PUT "));
     assert!(
-        last.text()
-            .contains("spark_exporter_target_up{target=\"page\"} 0\n"),
+        last.text().contains("spark_exporter_target_up 0\n"),
         "{}",
         last.text()
     );
     assert!(asked[0].text().contains("\nx 1\n"));
-    assert_eq!(
-        place.gateway.lines()[asked.len() - 2],
-        "GET /api/v1/metrics",
-        "who owns the group is asked first"
+    assert!(
+        place.gateway.lines().iter().all(|line| line == PUT),
+        "to mark down nothing needs to be read"
     );
 }
 
@@ -215,7 +217,7 @@ async fn once_pushes_once_and_fails_where_something_failed() {
     let place = Place::new().await;
     let output = place.run("", &["--once"]).await;
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert_eq!(place.gateway.lines(), ["PUT /metrics/job/orders/instance/driver"]);
+    assert_eq!(place.gateway.lines(), [PUT]);
     let output = place
         .run("targets.none.url = \"http://127.0.0.1:1/\"\n", &["--once"])
         .await;
@@ -225,10 +227,9 @@ async fn once_pushes_once_and_fails_where_something_failed() {
         "{}",
         told(&output)
     );
-    assert!(
-        place.gateway.asked()[1].text().contains("\nx 1\n"),
-        "the rest is pushed"
-    );
+    let asked = place.gateway.asked();
+    let page = asked.iter().rfind(|asked| asked.path.ends_with("/target/page"));
+    assert!(page.unwrap().text().contains("\nx 1\n"), "the rest is pushed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,8 +239,9 @@ async fn a_dry_run_prints_what_would_be_pushed_and_pushes_nothing() {
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     let printed = printed(&output);
     let head = format!(
-        "samples for {}/metrics/job/orders/instance/driver\n",
-        place.gateway.url
+        "samples for {}{}\n",
+        place.gateway.url,
+        PUT.trim_start_matches("PUT ")
     );
     assert!(printed.contains(&head) && printed.ends_with("x 1\n"), "{printed}");
     assert_eq!(place.gateway.lines(), [""; 0]);
@@ -273,34 +275,6 @@ async fn check_connect_tries_every_target_and_the_gateway() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sweep_deletes_only_when_it_is_told_to() {
-    let place = Place::new().await;
-    let output = place.run("", &["sweep", "--ttl", "1h"]).await;
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    assert!(
-        printed(&output).starts_with("would delete {job=\"old\"}, last pushed "),
-        "{}",
-        printed(&output)
-    );
-    place
-        .run("", &["sweep", "--ttl", "1h", "--delete", "--dry-run"])
-        .await;
-    place
-        .run("", &["sweep", "--ttl", "1h", "--delete", "--match", "job=other"])
-        .await;
-    assert!(place.gateway.lines().iter().all(|line| line.starts_with("GET")));
-    let output = place
-        .run("", &["sweep", "--ttl", "1h", "--delete", "--match", "job=old"])
-        .await;
-    assert!(
-        printed(&output).starts_with("deleted {job=\"old\"}"),
-        "{}",
-        printed(&output)
-    );
-    assert_eq!(place.gateway.lines().last().unwrap(), "DELETE /metrics/job/old");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn with_the_http_sink_the_newest_values_are_there_to_be_pulled() {
     let place = Place::new().await;
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -318,7 +292,8 @@ async fn with_the_http_sink_the_newest_values_are_there_to_be_pulled() {
     let text = String::from_utf8(answer.body).unwrap();
     assert_eq!(answer.status, 200);
     assert!(
-        text.ends_with("\nx 1\n") && text.contains("spark_exporter_target_up{target=\"page\"} 1\n"),
+        text.ends_with("\nx{target=\"page\"} 1\n")
+            && text.contains("spark_exporter_target_up{target=\"page\"} 1\n"),
         "{text}"
     );
     exporter.stop().await.unwrap();

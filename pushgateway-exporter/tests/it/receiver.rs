@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use prometheus::IntCounter;
 use prost::Message;
 use pushgateway_exporter::config::Security;
-use pushgateway_exporter::document::Document;
+use pushgateway_exporter::document::{Document, Types};
 use pushgateway_exporter::exposition::{Labels, Sample};
 use pushgateway_exporter::push::{PushError, RemoteWrite, Sink};
 use pushgateway_exporter::remote_write::{STALE, WriteRequest};
@@ -14,25 +14,32 @@ use pushgateway_exporter::remote_write::{STALE, WriteRequest};
 use crate::server::{Asked, Server, client};
 
 fn receiver(server: &Server) -> RemoteWrite {
-    let labels = BTreeMap::from([("job".to_owned(), "orders".to_owned())]);
+    let labels = ["t", "u"].map(|target| {
+        let labels = [("job", "orders"), ("target", target)];
+        BTreeMap::from(labels.map(|(name, value)| (name.to_owned(), value.to_owned())))
+    });
     let sent = IntCounter::new("sent", "Bytes").unwrap();
     RemoteWrite::new(
         client(&Security::default()),
         &format!("{}/write", server.url),
-        labels,
+        labels.into(),
         sent,
     )
 }
 
 async fn put(receiver: &mut RemoteWrite, names: &[&str]) -> Result<(), PushError> {
+    put_of(receiver, 0, names).await
+}
+
+async fn put_of(receiver: &mut RemoteWrite, target: usize, names: &[&str]) -> Result<(), PushError> {
+    let samples = names.iter().map(|name| Sample::new(*name, Labels::new(), 1.0));
     let document = Document {
-        about: names
-            .iter()
-            .map(|name| Sample::new(*name, Labels::new(), 1.0))
-            .collect(),
-        ..Document::default()
+        about: samples.collect(),
+        about_types: Types::new(),
+        samples: &[],
+        types: &Types::new(),
     };
-    receiver.put(&document).await
+    receiver.put(target, &document).await
 }
 
 /// The names of a request, and whether each series ends.
@@ -68,7 +75,7 @@ async fn samples_are_sent_and_a_series_that_vanished_is_ended_once() {
     for names in [&["a", "b"][..], &["a"], &["a"]] {
         put(&mut receiver, names).await.unwrap();
     }
-    receiver.delete().await.unwrap();
+    receiver.delete(0).await.unwrap();
     let asked = server.asked();
     assert_eq!(asked[0].headers["content-encoding"], "snappy");
     assert_eq!(asked[0].headers["content-type"], "application/x-protobuf");
@@ -78,6 +85,18 @@ async fn samples_are_sent_and_a_series_that_vanished_is_ended_once() {
     assert_eq!(sent[1], [ends("b"), lives("a")]);
     assert_eq!(sent[2], [lives("a")]);
     assert_eq!(sent[3], [ends("a")]);
+}
+
+#[tokio::test]
+async fn each_target_has_series_of_its_own() {
+    let server = Server::start(|_| (204, String::new())).await;
+    let mut receiver = receiver(&server);
+    put_of(&mut receiver, 0, &["a"]).await.unwrap();
+    put_of(&mut receiver, 1, &["a", "b"]).await.unwrap();
+    put_of(&mut receiver, 0, &[]).await.unwrap();
+    let sent: Vec<_> = server.asked().iter().map(series).collect();
+    assert_eq!(sent[1], [lives("a"), lives("b")]);
+    assert_eq!(sent[2], [ends("a")]);
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
-//! A sink that refuses some targets: the others are pushed, and the cost of finding out is bounded.
+//! A sink that refuses some targets: no other is touched, and what is refused does not leave old values behind.
 
 use std::time::Duration;
 
 use pushgateway_exporter::push::{OnExit, PushError};
+use tokio::time::sleep;
 
 use crate::fakes::{FakeSink, INTERVAL, Pages, Watch, exporter, run_for, settings};
 
@@ -14,7 +15,7 @@ fn refuse(sink: &FakeSink, words: &'static [&'static str]) {
     });
 }
 
-/// Lets an exporter of `targets`, whose pages are `bad_0 1` and `good_0 1` and so on, run for some cycles.
+/// Lets an exporter of `targets`, whose pages are `page_0 1` and so on, run for some cycles.
 async fn run(sink: &FakeSink, targets: usize, cycles: u32) -> Watch {
     let pages = Pages::default();
     for target in 0..targets {
@@ -25,76 +26,44 @@ async fn run(sink: &FakeSink, targets: usize, cycles: u32) -> Watch {
     watch
 }
 
-fn pages_of(text: &str) -> Vec<usize> {
-    let numbers = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("page_")?.strip_suffix(" 1"));
-    numbers.map(|number| number.parse().unwrap()).collect()
-}
-
 #[tokio::test(start_paused = true)]
-async fn one_refused_target_never_blanks_the_others() {
+async fn a_refused_target_never_touches_another() {
     let sink = FakeSink::new();
     refuse(&sink, &["page_1"]);
-    let watch = run(&sink, 3, 1).await;
-    let pushed = sink.ledger(|ledger| ledger.put.clone());
-    for (_, text) in &pushed {
-        assert_eq!(pages_of(text), [0, 2], "no push leaves out more than the bad one");
+    let watch = run(&sink, 3, 2).await;
+    for (target, accepted) in [(0, true), (1, false), (2, true)] {
+        let put = sink.put_of(target);
+        assert_eq!(put.len(), 2, "{target}");
+        for put in put {
+            let has = put.text.contains(&format!("\npage_{target} 1\n"));
+            assert_eq!(has, accepted, "{}", put.text);
+        }
     }
-    let last = sink.newest();
+    let refused = sink.newest(1);
     for line in [
-        "spark_exporter_target_refused{target=\"b\"} 1\n",
-        "spark_exporter_target_refused{target=\"a\"} 0\n",
-        "spark_exporter_target_samples{target=\"b\"} 0\n",
-        "spark_exporter_target_up{target=\"b\"} 1\n",
+        "spark_exporter_target_refused 1\n",
+        "spark_exporter_target_samples 0\n",
+        "spark_exporter_target_up 1\n",
     ] {
-        assert!(last.contains(line), "{line} in {last}");
+        assert!(refused.contains(line), "{line} in {refused}");
     }
+    assert!(sink.newest(0).contains("spark_exporter_target_refused 0\n"));
+    assert_eq!(
+        sink.ledger(|ledger| ledger.trials),
+        2 * (3 + 1),
+        "one more push a cycle"
+    );
     assert_eq!(
         watch.metric("pushgateway_exporter_target_refused{target=\"b\"}"),
         Some(1.0)
     );
     let refusals = "pushgateway_exporter_failures_total{class=\"target_refused\",stage=\"push\"}";
     assert_eq!(watch.metric(refusals), Some(1.0));
+    let described = watch.readiness.describe();
     assert!(
-        watch
-            .readiness
-            .describe()
-            .contains("[-]target b: the sink refuses its samples")
+        described.contains("[-]target b: the sink refuses its samples") && described.contains("[+]push"),
+        "{described}"
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn several_refused_targets_are_found_and_the_others_are_pushed() {
-    let sink = FakeSink::new();
-    refuse(&sink, &["page_1", "page_4", "page_5"]);
-    run(&sink, 7, 1).await;
-    assert_eq!(pages_of(&sink.newest()), [0, 2, 3, 6]);
-    assert!(sink.ledger(|ledger| ledger.trials) <= 1 + 7 + 1 + 7);
-}
-
-#[tokio::test(start_paused = true)]
-async fn two_targets_that_cannot_stand_together_cost_only_one_of_them() {
-    let sink = FakeSink::new();
-    sink.judge(|text| {
-        let both = text.contains("page_0") && text.contains("page_2");
-        (!both)
-            .then_some(())
-            .ok_or_else(|| PushError::Refused("inconsistent".to_owned()))
-    });
-    run(&sink, 3, 1).await;
-    assert_eq!(pages_of(&sink.newest()), [1, 2]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refused_target_is_not_tried_in_every_cycle() {
-    let sink = FakeSink::new();
-    refuse(&sink, &["page_1"]);
-    run(&sink, 3, 13).await;
-    let (trials, put) = sink.ledger(|ledger| (ledger.trials, ledger.put.len()));
-    assert!(put >= 12, "each cycle is pushed");
-    // At 0 s the full push, without a, without b; after one minute and after three the full push and without b.
-    assert!(trials - put <= 5, "{trials} trials for {put} pushes");
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,11 +71,11 @@ async fn a_target_that_is_accepted_again_comes_back() {
     let sink = FakeSink::new();
     refuse(&sink, &["page_1"]);
     let accepting = async {
-        tokio::time::sleep(Duration::from_secs(20)).await;
+        sleep(Duration::from_secs(20)).await;
         sink.judge(|_| Ok(()));
     };
-    let (watch, ()) = tokio::join!(run(&sink, 3, 8), accepting);
-    assert_eq!(pages_of(&sink.newest()), [0, 1, 2]);
+    let (watch, ()) = tokio::join!(run(&sink, 3, 4), accepting);
+    assert!(sink.newest(1).contains("\npage_1 1\n"));
     assert_eq!(
         watch.metric("pushgateway_exporter_target_refused{target=\"b\"}"),
         Some(0.0)
@@ -115,24 +84,30 @@ async fn a_target_that_is_accepted_again_comes_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_refused_even_without_targets_is_an_error_and_the_search_ends() {
+async fn what_is_refused_even_without_samples_is_a_failure_of_its_target_alone() {
     let sink = FakeSink::new();
-    refuse(&sink, &["spark_exporter_run_info"]);
+    sink.judge(|text| {
+        let is_second = text.contains("page_1") || text.contains("target_refused 1");
+        (!is_second)
+            .then_some(())
+            .ok_or_else(|| PushError::Refused("no more groups".to_owned()))
+    });
     let watch = run(&sink, 3, 1).await;
-    assert_eq!(sink.ledger(|ledger| (ledger.trials, ledger.put.len())), (5, 0));
-    assert!(
-        watch
-            .readiness
-            .describe()
-            .contains("[-]push: spark_exporter_run_info is of another type")
+    assert_eq!(sink.ledger(|ledger| (ledger.trials, ledger.put.len())), (4, 2));
+    assert!(sink.newest(2).contains("\npage_2 1\n"));
+    assert!(watch.readiness.describe().contains("[-]push: no more groups"));
+    assert_eq!(
+        watch.metric("pushgateway_exporter_last_success_timestamp_seconds"),
+        Some(0.0)
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_search_is_bounded_however_many_targets_are_refused() {
+async fn a_sink_that_answers_none_of_many_targets_in_time_costs_a_cycle_its_budget_and_no_target_its_turn() {
     let sink = FakeSink::new();
-    refuse(&sink, &["page_"]);
-    run(&sink, 100, 1).await;
-    assert_eq!(pages_of(&sink.newest()), [0_usize; 0]);
-    assert!(sink.ledger(|ledger| ledger.trials) <= 1 + 32 + 1 + 32);
+    sink.ledger(|ledger| ledger.slowness = Duration::from_secs(15));
+    run(&sink, 6, 20).await;
+    let pushes: Vec<usize> = (0..6).map(|target| sink.put_of(target).len()).collect();
+    let (least, most) = (pushes.iter().min().unwrap(), pushes.iter().max().unwrap());
+    assert!(*least >= 1 && most - least <= 1, "{pushes:?}");
 }

@@ -3,26 +3,37 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::num::NonZeroU16;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use pushgateway_exporter::config::Security;
 use pushgateway_exporter::scrape::{HttpScrape, NoPage, Scrape};
-use pushgateway_exporter::target::{Place, Role, Target};
+use pushgateway_exporter::target::{Place, Role, Target, UiPlace};
 use testbed::until;
 
-use crate::server::{RawServer, limits};
+use crate::server::{Asked, RawServer, Server, limits};
 
+/// What a target is given that is to be waited for in vain.
 const TIMEOUT: Duration = Duration::from_millis(500);
+/// What a target is given that answers, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn scraper(role: Role, place: Place) -> HttpScrape {
-    let target = Target {
-        name: "t".to_owned(),
-        role,
-        place,
-        labels: BTreeMap::new(),
+    scrapers(&[(role, place)], PATIENCE)
+}
+
+fn scrapers(targets: &[(Role, Place)], timeout: Duration) -> HttpScrape {
+    let target = |(role, place): &(Role, Place)| {
+        let target = Target {
+            name: "t".to_owned(),
+            role: *role,
+            place: place.clone(),
+            labels: BTreeMap::new(),
+        };
+        (target, Security::default())
     };
-    HttpScrape::new(&[(target, Security::default())], limits(TIMEOUT)).unwrap()
+    let targets: Vec<_> = targets.iter().map(target).collect();
+    HttpScrape::new(&targets, limits(timeout)).unwrap()
 }
 
 async fn scrape(server: &RawServer, role: Role, path: &str) -> Result<String, NoPage> {
@@ -45,6 +56,9 @@ fn gzip(body: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// 64 MiB that are small when they come, made once.
+static BOMB: LazyLock<Vec<u8>> = LazyLock::new(|| gzip(&vec![b'x'; 64 << 20]));
+
 /// A Spark driver, and worse.
 fn driver(path: &str, port: u16) -> Vec<u8> {
     match path {
@@ -63,7 +77,7 @@ fn driver(path: &str, port: u16) -> Vec<u8> {
         "/large" => answer("200 OK", PLAIN, &vec![b'x'; 2 << 20]),
         "/bomb" => {
             let headers = format!("{PLAIN}content-encoding: gzip\r\n");
-            answer("200 OK", &headers, &gzip(&vec![b'x'; 64 << 20]))
+            answer("200 OK", &headers, &BOMB)
         }
         "/gzip" => answer(
             "200 OK",
@@ -98,6 +112,15 @@ async fn pages_are_read_compressed_or_not_behind_a_slash_and_empty() {
     ] {
         assert_eq!(scrape(&server, Role::Driver, path).await.unwrap(), page, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_page_is_asked_for_compressed() {
+    let server = Server::start(|_| (200, "x 1\n".to_owned())).await;
+    let scraper = scraper(Role::Page, Place::Url(server.url.clone()));
+    assert_eq!(scraper.scrape(0).await.unwrap(), b"x 1\n");
+    let headers = &server.asked()[0].headers;
+    assert!(headers["accept-encoding"].contains("gzip"), "{headers:?}");
 }
 
 #[tokio::test]
@@ -167,10 +190,10 @@ async fn whatever_else_is_no_page_is_named_by_its_class() {
 async fn a_server_that_falls_silent_costs_the_timeout_and_no_more() {
     for path in ["/silence", "/half"] {
         let server = RawServer::start(driver, true).await;
-        let began = tokio::time::Instant::now();
-        let error = scrape(&server, Role::Page, path).await.unwrap_err();
+        let scraper = scrapers(&[(Role::Page, Place::Url(server.url(path)))], TIMEOUT);
+        let error = scraper.scrape(0).await.unwrap_err();
         assert_eq!(error.class(), "timeout", "{error}");
-        assert!(began.elapsed() < TIMEOUT * 3);
+        assert!(error.to_string().contains("no page within 500ms"), "{error}");
     }
 }
 
@@ -195,12 +218,13 @@ fn closed_port() -> u16 {
 }
 
 fn at(ports: &[u16], path: &str, file: Option<std::path::PathBuf>) -> Place {
-    Place::Ports {
+    let ui = UiPlace {
         host: "127.0.0.1".to_owned(),
         ports: ports.iter().filter_map(|&port| NonZeroU16::new(port)).collect(),
         file,
-        path: path.to_owned(),
-    }
+    };
+    let path = path.to_owned();
+    Place::Ui { ui, path }
 }
 
 #[tokio::test]
@@ -211,7 +235,7 @@ async fn a_page_is_found_behind_closed_ports_and_pages_for_people() {
     let scraper = scraper(Role::Driver, at(&ports, "/page/", None));
     assert_eq!(scraper.scrape(0).await.unwrap(), b"x 1\n");
     let ports = [hanging.port, driver.port];
-    let scraper = self::scraper(Role::Driver, at(&ports, "/page/", None));
+    let scraper = scrapers(&[(Role::Driver, at(&ports, "/page/", None))], TIMEOUT);
     assert_eq!(scraper.scrape(0).await.unwrap_err().class(), "timeout");
     assert_eq!(
         scraper.scrape(0).await.unwrap(),
@@ -226,7 +250,7 @@ async fn a_page_is_found_behind_closed_ports_and_pages_for_people() {
 }
 
 #[tokio::test]
-async fn where_no_port_has_the_page_the_most_telling_answer_is_told() {
+async fn if_no_port_has_the_page_the_most_telling_answer_is_reported() {
     let people = RawServer::start(|_, _| answer("200 OK", HTML, b"<html>"), false).await;
     let scraper = scraper(
         Role::Driver,
@@ -239,7 +263,7 @@ async fn where_no_port_has_the_page_the_most_telling_answer_is_told() {
     assert_eq!(
         scraper.scrape(0).await.unwrap_err(),
         first,
-        "the same trouble is told in the same words"
+        "the same error has the same words"
     );
 }
 
@@ -254,4 +278,89 @@ async fn a_file_may_name_the_port_late() {
     std::fs::write(&file, format!("{}\n", driver.port)).unwrap();
     let found = until(PATIENCE, async || scraper.scrape(0).await.ok()).await;
     assert_eq!(found.unwrap(), b"x 1\n");
+}
+
+/// An application whose pages are at the paths that say so, and what it is called on them.
+fn application(name: &'static str, has: &'static [&'static str]) -> impl Fn(&Asked) -> (u16, String) {
+    move |asked| {
+        if has.contains(&asked.path.as_str()) {
+            (200, format!("{name} 1\n"))
+        } else {
+            (404, String::new())
+        }
+    }
+}
+
+fn port(server: &Server) -> u16 {
+    server.url.rsplit(':').next().unwrap().parse().unwrap()
+}
+
+/// A driver and executors that are looked for at these ports.
+fn pair(ports: &[u16], timeout: Duration) -> HttpScrape {
+    let at = |path| at(ports, path, None);
+    scrapers(&[(Role::Driver, at("/d")), (Role::Executors, at("/e"))], timeout)
+}
+
+/// What the driver's page and the executors' are, asked for at a time.
+async fn both(scraper: &HttpScrape) -> [Option<String>; 2] {
+    let (driver, executors) = tokio::join!(scraper.scrape(0), scraper.scrape(1));
+    [driver, executors].map(|page| page.ok().map(|page| String::from_utf8(page).unwrap()))
+}
+
+fn pages(name: &str) -> [Option<String>; 2] {
+    [Some(format!("{name} 1\n")), Some(format!("{name} 1\n"))]
+}
+
+#[tokio::test]
+async fn a_driver_and_its_executors_are_of_one_application() {
+    for has in [&["/d"], &["/e"]] {
+        let half = Server::start(application("half", has)).await;
+        let whole = Server::start(application("whole", &["/d", "/e"])).await;
+        let other = Server::start(application("other", &["/d", "/e"])).await;
+        let ports = [closed_port(), port(&half), port(&whole), port(&other)];
+        let scraper = pair(&ports, PATIENCE);
+        for _ in 0..3 {
+            assert_eq!(both(&scraper).await, pages("whole"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn if_no_application_has_both_pages_one_is_missing_and_the_setting_is_named() {
+    let driver = Server::start(application("one", &["/d"])).await;
+    let executors = Server::start(application("two", &["/e"])).await;
+    let scraper = pair(&[port(&driver), port(&executors)], PATIENCE);
+    let missing = scraper.scrape(1).await.unwrap_err();
+    assert_eq!(missing.class(), "endpoint_disabled", "{missing}");
+    assert!(missing.to_string().contains(&driver.url), "{missing}");
+    assert_eq!(both(&scraper).await, [Some("one 1\n".to_owned()), None]);
+}
+
+#[tokio::test]
+async fn when_an_application_is_gone_both_pages_are_of_the_next_and_not_before() {
+    let first = Server::start(application("first", &["/d", "/e"])).await;
+    let second = Server::start(application("second", &["/d", "/e"])).await;
+    let scraper = pair(&[port(&first), port(&second)], PATIENCE);
+    assert_eq!(both(&scraper).await, pages("first"));
+    first.set(application("first", &["/d"]));
+    for _ in 0..3 {
+        assert_eq!(both(&scraper).await, [Some("first 1\n".to_owned()), None]);
+    }
+    drop(first);
+    let moved = until(PATIENCE, async || {
+        (both(&scraper).await == pages("second")).then_some(())
+    });
+    assert!(moved.await.is_some());
+}
+
+#[tokio::test]
+async fn a_port_that_hangs_behind_half_an_application_does_not_hide_it() {
+    let half = Server::start(application("half", &["/d"])).await;
+    let hanging = RawServer::start(|_, _| Vec::new(), true).await;
+    let scraper = pair(&[port(&half), hanging.port], TIMEOUT);
+    let found = until(PATIENCE, async || {
+        (both(&scraper).await[0] == pages("half")[0]).then_some(())
+    });
+    assert!(found.await.is_some());
+    assert_eq!(both(&scraper).await, [Some("half 1\n".to_owned()), None]);
 }

@@ -112,7 +112,7 @@ type Answer = dyn Fn(&Asked) -> (u16, String) + Send + Sync;
 #[derive(Clone)]
 struct Desk {
     asked: Arc<Mutex<Vec<Asked>>>,
-    answer: Arc<Answer>,
+    answer: Arc<Mutex<Arc<Answer>>>,
 }
 
 /// Writes down what it is asked, and answers as a test says.
@@ -126,7 +126,7 @@ impl Server {
     pub(crate) async fn start(answer: impl Fn(&Asked) -> (u16, String) + Send + Sync + 'static) -> Self {
         let desk = Desk {
             asked: Arc::default(),
-            answer: Arc::new(answer),
+            answer: Arc::new(Mutex::new(Arc::new(answer))),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -138,6 +138,11 @@ impl Server {
             desk,
             _serving: serving,
         }
+    }
+
+    /// From now on it answers like this.
+    pub(crate) fn set(&self, answer: impl Fn(&Asked) -> (u16, String) + Send + Sync + 'static) {
+        *self.desk.answer.lock().unwrap() = Arc::new(answer);
     }
 
     /// What it was asked.
@@ -164,7 +169,8 @@ async fn serve(State(desk): State<Desk>, request: Request) -> (StatusCode, Strin
         headers: parts.headers.iter().map(header).collect(),
         body: body.to_vec(),
     };
-    let (status, text) = (desk.answer)(&asked);
+    let answer = desk.answer.lock().unwrap().clone();
+    let (status, text) = answer(&asked);
     desk.asked.lock().unwrap().push(asked);
     (StatusCode::from_u16(status).unwrap(), text)
 }

@@ -73,7 +73,7 @@ async fn what_a_killed_run_left_is_swept_when_it_is_old_enough_and_nothing_else_
     assert_eq!(sweep(&["--ttl", "1h"]).await, "0 groups\n");
     let dry = sweep(&["--ttl", "0s", "--match", "job=orders"]).await;
     assert!(
-        dry.starts_with("would delete {instance=\"driver\", job=\"orders\"}"),
+        dry.starts_with("would delete {instance=\"driver\", job=\"orders\", target=\"app\"}"),
         "{dry}"
     );
     stage.becomes("x{job=\"orders\"}", &[1.0]).await;
@@ -83,4 +83,42 @@ async fn what_a_killed_run_left_is_swept_when_it_is_old_enough_and_nothing_else_
     sweep(&["--ttl", "0s", "--delete"]).await;
     stage.becomes("count({job=\"other\"})", &[]).await;
     stage.becomes("z{job=\"foreign\"}", &[1.0]).await;
+}
+
+/// What version 0.1.0 pushed to the one group that all of its targets shared.
+const OLDER: &str = include_str!("../fixtures/group-0.1.0.txt");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_group_of_an_older_version_is_taken_over() {
+    let stage = Stage::new().await;
+    stage.push("orders/instance/driver", OLDER).await;
+    stage
+        .becomes("spark_exporter_target_up{target=\"app\"}", &[1.0])
+        .await;
+    let page = Page::start("x 1\n").await;
+    let exporter = stage.exporter(&[("app", &page.url), ("second", &page.url)], "");
+    let log = testbed::until(crate::stage::PATIENCE, async || {
+        let log = exporter.log();
+        log.contains("deleted the group of an older version")
+            .then_some(log)
+    });
+    assert!(log.await.is_some(), "{}", exporter.log());
+    stage.becomes("x{job=\"orders\"}", &[1.0, 1.0]).await;
+    stage.becomes("spark_exporter_target_up", &[1.0, 1.0]).await;
+    stage.becomes("spark_executor_rddBlocks", &[]).await;
+    exporter.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_group_of_an_older_version_that_nobody_takes_over_is_swept() {
+    let stage = Stage::new().await;
+    stage.push("orders/instance/driver", OLDER).await;
+    let config = stage.config(&[("app", "http://127.0.0.1:1/")], "");
+    let output = stage.run(&config, &["sweep", "--ttl", "0s", "--delete"]).await;
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        printed.starts_with("deleted {instance=\"driver\", job=\"orders\"}"),
+        "{printed}"
+    );
+    stage.becomes("count({job=\"orders\"})", &[]).await;
 }

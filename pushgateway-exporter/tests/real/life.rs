@@ -1,12 +1,13 @@
 //! The life of a run, as Prometheus sees it through a Pushgateway.
 
+use testbed::Process;
 use tokio::net::TcpListener;
 
 use crate::page::Page;
 use crate::stage::Stage;
 
 /// Values are of the last push, which is not long ago.
-const FRESH: &str = "time() - push_time_seconds{job=\"orders\"} < bool 5";
+const FRESH: &str = "min(time() - push_time_seconds{job=\"orders\"}) < bool 5";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn at_the_start_in_flight_and_after_the_exit_a_query_is_right() {
@@ -17,7 +18,7 @@ async fn at_the_start_in_flight_and_after_the_exit_a_query_is_right() {
     let exporter = stage.exporter(&[("app", &url)], "");
     stage
         .becomes(
-            "spark_exporter_target_up{job=\"orders\",instance=\"driver\"}",
+            "spark_exporter_target_up{job=\"orders\",instance=\"driver\",target=\"app\"}",
             &[0.0],
         )
         .await;
@@ -29,7 +30,7 @@ async fn at_the_start_in_flight_and_after_the_exit_a_query_is_right() {
     );
     stage.becomes("spark_exporter_target_up", &[1.0]).await;
     stage
-        .becomes("x{job=\"orders\",instance=\"driver\"}", &[1.0])
+        .becomes("x{job=\"orders\",instance=\"driver\",target=\"app\"}", &[1.0])
         .await;
     page.set("x 2\n");
     stage.becomes("x", &[2.0]).await;
@@ -80,39 +81,62 @@ async fn a_gateway_that_restarts_empty_has_everything_after_the_next_push() {
     exporter.stop().await.unwrap();
 }
 
+/// An old run ends while a new one has pushed last, and sleeps: what is there then is what the old one left.
+async fn overlap(stage: &Stage, page: &Page, on_exit: &str) -> Process {
+    let more = format!("push.on_exit = \"{on_exit}\"\n");
+    let mut old = stage.exporter(&[("app", &page.url)], &more);
+    stage.becomes("x", &[1.0]).await;
+    old.signal("STOP").unwrap();
+    let more = more + "group.info.generation = \"new\"\n";
+    let new = stage.exporter(&[("app", &page.url)], &more);
+    stage
+        .becomes("spark_exporter_run_info{generation=\"new\"}", &[1.0])
+        .await;
+    new.signal("STOP").unwrap();
+    old.signal("TERM").unwrap();
+    old.signal("CONT").unwrap();
+    assert!(old.exit().await.unwrap().success());
+    let is_kept = old.log().contains("another run has replaced the values");
+    assert_eq!(is_kept, on_exit == "delete", "{}", old.log());
+    new
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn where_two_runs_overlap_the_end_of_the_old_one_leaves_the_new_ones_values() {
-    for on_exit in ["mark_down", "delete"] {
-        let stage = Stage::new().await;
-        let page = Page::start("x 1\n").await;
-        let more = format!("push.on_exit = \"{on_exit}\"\n");
-        let old = stage.exporter(&[("app", &page.url)], &more);
-        stage.becomes("x", &[1.0]).await;
-        old.signal("STOP").unwrap();
-        let new = stage.exporter(
-            &[("app", &page.url)],
-            &(more + "group.info.generation = \"new\"\n"),
-        );
-        stage
-            .becomes("spark_exporter_run_info{generation=\"new\"}", &[1.0])
-            .await;
-        new.signal("STOP").unwrap();
-        old.signal("TERM").unwrap();
-        old.signal("CONT").unwrap();
-        let mut old = old;
-        assert!(old.exit().await.unwrap().success());
-        assert!(old.log().contains("another run has taken over"), "{}", old.log());
-        // The new one sleeps: what is there now is what the old one left.
-        stage.becomes("x", &[1.0]).await;
-        stage.becomes("spark_exporter_target_up", &[1.0]).await;
-        stage
-            .becomes("spark_exporter_run_info{generation=\"new\"}", &[1.0])
-            .await;
-        new.signal("CONT").unwrap();
-        new.stop().await.unwrap();
-        let up: &[f64] = if on_exit == "delete" { &[] } else { &[0.0] };
-        stage.becomes("spark_exporter_target_up", up).await;
-    }
+async fn if_two_runs_overlap_the_old_one_does_not_delete_the_new_ones_values() {
+    let (stage, page) = (Stage::new().await, Page::start("x 1\n").await);
+    let new = overlap(&stage, &page, "delete").await;
+    stage.becomes("x", &[1.0]).await;
+    stage.becomes("spark_exporter_target_up", &[1.0]).await;
+    stage
+        .becomes("spark_exporter_run_info{generation=\"new\"}", &[1.0])
+        .await;
+    new.signal("CONT").unwrap();
+    new.stop().await.unwrap();
+    stage.becomes("spark_exporter_target_up", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn if_two_runs_overlap_the_new_ones_next_push_replaces_what_the_old_one_marked_down() {
+    let (stage, page) = (Stage::new().await, Page::start("x 1\n").await);
+    let new = overlap(&stage, &page, "mark_down").await;
+    stage.becomes("spark_exporter_target_up", &[0.0]).await;
+    new.signal("CONT").unwrap();
+    stage.becomes("spark_exporter_target_up", &[1.0]).await;
+    new.stop().await.unwrap();
+    stage.becomes("spark_exporter_target_up", &[0.0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_exporter_leaves_up_and_the_time_of_its_last_push_shows_it() {
+    let stage = Stage::new().await;
+    let page = Page::start("x 1\n").await;
+    let mut killed = stage.exporter(&[("app", &page.url)], "");
+    stage.becomes("spark_exporter_target_up", &[1.0]).await;
+    killed.kill().unwrap();
+    stage
+        .becomes("time() - push_time_seconds{job=\"orders\"} > bool 3", &[1.0])
+        .await;
+    stage.becomes("spark_exporter_target_up", &[1.0]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

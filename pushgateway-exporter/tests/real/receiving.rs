@@ -32,7 +32,12 @@ async fn values_come_and_go_with_their_series_and_the_end_is_marked() {
         &[("first", &first.url), ("second", &second.url)],
         "",
     );
-    becomes(&prometheus, "x{job=\"orders\",instance=\"driver\"}", &[1.0]).await;
+    becomes(
+        &prometheus,
+        "x{job=\"orders\",instance=\"driver\",target=\"first\"}",
+        &[1.0],
+    )
+    .await;
     first.set("x 2\n");
     becomes(&prometheus, "x", &[2.0]).await;
     // Without the mark the old value would be there for five minutes.

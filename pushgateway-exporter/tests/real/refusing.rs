@@ -19,7 +19,7 @@ async fn a_name_that_another_group_has_with_another_type_costs_its_target_alone(
     stage.becomes("x", &[7.0]).await;
     let log = exporter.log();
     assert!(
-        log.contains("the sink refuses this target") && log.contains("pushed metrics are invalid"),
+        log.contains("the sink refuses the target's samples") && log.contains("pushed metrics are invalid"),
         "{log}"
     );
     assert!(log.contains("\"clashing\""), "{log}");
@@ -39,7 +39,7 @@ async fn values_of_a_target_that_is_refused_later_are_not_kept_as_fresh() {
     stage
         .becomes(
             "push_failure_time_seconds{job=\"orders\"} > bool push_time_seconds",
-            &[0.0],
+            &[0.0, 0.0],
         )
         .await;
     exporter.stop().await.unwrap();
@@ -76,7 +76,7 @@ async fn pages_that_a_gateway_refuses_as_they_are_pass_with_what_is_good_in_them
     stage.becomes("count(x or y)", &[]).await;
     stage
         .becomes(
-            "spark_exporter_target_dropped_total{target=\"executors\",reason=\"not_a_number\"}",
+            "spark_exporter_target_dropped_samples_total{target=\"executors\",reason=\"not_a_number\"}",
             &[2.0],
         )
         .await;

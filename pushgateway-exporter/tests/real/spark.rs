@@ -41,8 +41,9 @@ async fn driver(version: SparkVersion, query: &str, conf: &[(&str, &str)]) -> (S
 
 /// A configuration of the two presets at this port.
 fn presets(stage: &Stage, port: &str) -> String {
-    let targets = format!("targets.driver.ports = \"1,{port}\"\ntargets.executors.ports = \"{port}\"\n");
-    targets + &stage.config(&[], "")
+    // Where the driver is said to be, its executors are, too.
+    let targets = format!("targets.driver.ports = \"1,{port}\"\n[targets.executors]\n");
+    stage.config(&[], "") + &targets
 }
 
 /// With metrics on, a query tells how the stream is doing, by names that do not change with the application's id.
@@ -109,6 +110,39 @@ async fn with_metrics_off(version: SparkVersion) {
         [0.0; 0]
     );
     exporter.stop().await.unwrap();
+}
+
+/// With the page on, but not the metrics of queries, the check names the setting.
+async fn with_metrics_of_queries_off(version: SparkVersion) {
+    let stage = Stage::new().await;
+    let mut conf = SERVLET.to_vec();
+    conf.retain(|(key, _)| !key.starts_with("spark.sql"));
+    conf.push(("spark.ui.prometheus.enabled", "true"));
+    let (mut spark, port) = driver(version, "quiet", &conf).await;
+    let config = presets(&stage, &port);
+    let check = async || {
+        let output = stage.run(&config, &["check", "--connect"]).await;
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let named = until(PATIENCE, async || {
+        let (code, printed) = check().await;
+        let is_named = printed.contains("failed  targets.driver: ")
+            && printed.contains("spark.sql.streaming.metricsEnabled=true");
+        (code == Some(1) && is_named).then_some(())
+    });
+    assert!(named.await.is_some(), "{:?}", check().await);
+    spark.send("end").unwrap();
+    assert_eq!(spark.ended(START).await.unwrap(), 0, "{}", spark.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spark_3_5_with_metrics_of_queries_off() {
+    with_metrics_of_queries_off(SparkVersion::V3_5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spark_4_2_with_metrics_of_queries_off() {
+    with_metrics_of_queries_off(SparkVersion::V4_2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

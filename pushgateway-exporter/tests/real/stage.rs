@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 use testbed::{Process, Prometheus, Pushgateway, until};
@@ -54,8 +54,11 @@ impl Stage {
         run(&self.folder, config, arguments).await
     }
 
-    /// Waits until Prometheus answers a query as expected.
+    /// Waits until Prometheus answers a query as expected, with what it scraped after this was called.
     pub(crate) async fn becomes(&self, query: &str, expected: &[f64]) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let scraped = format!("timestamp(up{{job=\"gateway\"}}) > bool {}", now.as_secs_f64());
+        becomes(&self.prometheus, &scraped, &[1.0]).await;
         becomes(&self.prometheus, query, expected).await;
     }
 }

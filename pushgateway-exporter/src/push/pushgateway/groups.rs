@@ -1,10 +1,11 @@
-//! Owns what a Pushgateway tells about its groups, by `GET /api/v1/metrics`, and their end.
+//! Owns what a Pushgateway says of its groups, by `GET /api/v1/metrics`, and their end.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use serde::Deserialize;
 
-use crate::client::Client;
+use crate::client::{Answer, Client};
 use crate::grouping::GroupingKey;
 use crate::push::PushError;
 use crate::report::RUN;
@@ -16,15 +17,26 @@ pub struct Groups {
     base: String,
 }
 
+/// All of them at a time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listing {
+    /// The groups.
+    pub groups: Vec<Group>,
+    /// The time by the gateway's own clock, if it says so.
+    pub now: Option<SystemTime>,
+}
+
 /// One of them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// When it was pushed to last, in seconds since 1970.
-    pub push_time: f64,
+    /// When it was pushed to last by the gateway's clock, in seconds since 1970; none if the gateway does not say so.
+    pub push_time: Option<f64>,
     /// The run of an exporter that did; none if something else did.
     pub run: Option<String>,
+    /// Whether it has all targets, as exporters up to version 0.1.0 pushed them.
+    pub is_shared: bool,
 }
 
 impl Groups {
@@ -39,21 +51,24 @@ impl Groups {
     /// All groups.
     ///
     /// # Errors
-    /// Where the gateway does not tell.
-    pub async fn list(&self) -> Result<Vec<Group>, PushError> {
-        let body = self.get("/api/v1/metrics").await?;
-        let listing: Listing = serde_json::from_slice(&body)
+    /// If the gateway does not answer with them.
+    pub async fn list(&self) -> Result<Listing, PushError> {
+        let answer = self.get("/api/v1/metrics").await?;
+        let metrics: Metrics = serde_json::from_slice(&answer.body)
             .map_err(|error| PushError::Failed(format!("{}: its list of groups: {error}", self.base)))?;
-        Ok(listing.data.into_iter().map(Group::from).collect())
+        Ok(Listing {
+            groups: metrics.data.into_iter().map(Group::from).collect(),
+            now: answer.date,
+        })
     }
 
     /// The version of the gateway.
     ///
     /// # Errors
-    /// Where it does not tell.
+    /// If it does not answer with it.
     pub async fn version(&self) -> Result<String, PushError> {
-        let body = self.get("/api/v1/status").await?;
-        let status: serde_json::Value = serde_json::from_slice(&body)
+        let answer = self.get("/api/v1/status").await?;
+        let status: serde_json::Value = serde_json::from_slice(&answer.body)
             .map_err(|error| PushError::Failed(format!("{} is no Pushgateway: {error}", self.base)))?;
         let version = status["data"]["build_information"]["version"].as_str();
         Ok(version.unwrap_or("of an unknown version").to_owned())
@@ -62,7 +77,7 @@ impl Groups {
     /// Deletes the group of a key.
     ///
     /// # Errors
-    /// Where the gateway does not do it.
+    /// If the gateway does not do it.
     pub async fn delete(&self, key: &GroupingKey) -> Result<(), PushError> {
         let url = format!("{}{}", self.base, key.path());
         match self.client.delete(&url).await {
@@ -72,10 +87,10 @@ impl Groups {
         }
     }
 
-    async fn get(&self, path: &str) -> Result<Vec<u8>, PushError> {
+    async fn get(&self, path: &str) -> Result<Answer, PushError> {
         let url = format!("{}{path}", self.base);
         match self.client.get(&url, "application/json").await {
-            Ok(answer) if answer.status == 200 => Ok(answer.body),
+            Ok(answer) if answer.status == 200 => Ok(answer),
             Ok(answer) => Err(PushError::of(answer.status, &url, &answer.explanation())),
             Err(error) => Err(PushError::without_answer(&url, &error)),
         }
@@ -96,15 +111,17 @@ impl Group {
 }
 
 #[derive(Debug, Deserialize)]
-struct Listing {
-    data: Vec<Told>,
+struct Metrics {
+    data: Vec<GroupMetrics>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Told {
+struct GroupMetrics {
     labels: BTreeMap<String, String>,
     push_time_seconds: Option<Family>,
     spark_exporter_run_info: Option<Family>,
+    /// It has had another name since each target has a group of its own.
+    spark_exporter_target_repaired_total: Option<Family>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,15 +136,15 @@ struct Metric {
     value: Option<String>,
 }
 
-impl From<Told> for Group {
-    fn from(told: Told) -> Self {
+impl From<GroupMetrics> for Group {
+    fn from(group: GroupMetrics) -> Self {
         let first = |family: Option<Family>| family.and_then(|family| family.metrics.into_iter().next());
-        let push_time = first(told.push_time_seconds).and_then(|metric| metric.value?.parse().ok());
-        let mut run = first(told.spark_exporter_run_info);
+        let mut run = first(group.spark_exporter_run_info);
         Self {
-            labels: told.labels,
-            push_time: push_time.unwrap_or_default(),
+            labels: group.labels,
+            push_time: first(group.push_time_seconds).and_then(|metric| metric.value?.parse().ok()),
             run: run.as_mut().and_then(|metric| metric.labels.remove(RUN)),
+            is_shared: group.spark_exporter_target_repaired_total.is_some(),
         }
     }
 }
