@@ -3,9 +3,12 @@
 //! A port of `spacy.tokenizer.Tokenizer` with the model's own tables. Chunks between white space are split by the
 //! rules of [`chunk`], then [`special`] puts together what an exception wants whole. Offsets here are bytes.
 
+mod address;
+mod bounds;
 mod chunk;
 mod patterns;
 mod special;
+mod steps;
 mod tables;
 
 pub(super) use chunk::Piece;
@@ -66,6 +69,8 @@ impl Tokenizer {
     pub(super) fn tokenize(&self, text: &str, lexicon: &mut Lexicon) -> Result<Vec<Token>, TooComplex> {
         let mut tokens = Vec::with_capacity(text.len() / 4);
         for run in runs(text) {
+            // Each character is looked at to find the run, and again to look for it among the known chunks.
+            steps::count(2 * run.range.len());
             self.push_chunk(&text[run.range.clone()], run.range.start, lexicon, &mut tokens)?;
             if let Some(last) = tokens.last_mut() {
                 last.space_after = run.space_after;
@@ -113,6 +118,7 @@ impl Tokenizer {
     }
 
     fn intern(&self, text: &str, norm: Option<&str>, lexicon: &mut Lexicon) -> LexemeId {
+        steps::count(text.len());
         lexicon.intern(text, norm, |text| self.opens_special_case(text))
     }
 }

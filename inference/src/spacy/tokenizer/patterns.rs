@@ -6,90 +6,183 @@
 use pcre2::bytes::{Regex, RegexBuilder};
 
 use super::TokenizerTables;
+use super::address::Addresses;
+use super::bounds::{Anchor, Bounds};
+use super::steps;
 
-/// How many steps one match may take. Ordinary chunks need a few hundred; the addresses in `url` can need a number
-/// that grows with the square of a chunk without spaces.
+/// How many steps one match may take. A window is short, so ordinary ones need a few hundred.
 const MATCH_LIMIT: u32 = 20_000_000;
 /// How deep a match may backtrack, in bytes.
 const STACK_LIMIT: usize = 8 << 20;
-/// No suffix but a run of full stops is longer than this, in bytes; a search may begin this far from the end.
-const SUFFIX_WINDOW: usize = 256;
+/// How many bytes an infix is searched in at a time, beside what the pattern sees around them.
+const INFIX_STRIDE: usize = 256;
+/// The greatest length of a character.
+const CHARACTER_BYTES: usize = 4;
 
-/// A pattern that cannot be compiled.
+/// A pattern that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the tokenizer's {name} pattern cannot be used")]
-pub(crate) struct PatternError {
-    name: &'static str,
-    source: pcre2::Error,
+pub(crate) enum PatternError {
+    /// It is no regular expression.
+    #[error("the tokenizer's {name} pattern cannot be compiled")]
+    Invalid {
+        name: &'static str,
+        source: pcre2::Error,
+    },
+    /// It may look at more of a text than a window.
+    #[error("the tokenizer's {name} pattern is not one with a bound: {what}")]
+    Unbounded { name: &'static str, what: String },
 }
 
 /// A chunk on which a pattern takes more steps than it may.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the text has a run of {length} bytes without white space that would take too long to tokenize")]
+#[error("a part of {length} bytes of the text would take too long to tokenize")]
 pub(crate) struct TooComplex {
     length: usize,
 }
 
 /// The compiled patterns of a tokenizer.
+///
+/// None is ever given a whole chunk, whose length nobody bounds, and which PCRE2 would check for valid UTF-8 at each
+/// call: a window of it gives the same answer. Within a window stands all that an alternative can match or look at
+/// ([`Bounds`]), so it matches there if it matches in the chunk. The one that has no bound is a run of full stops, at
+/// least two; its first two are in the window, and where the match ends at the window's edge, which no other can
+/// reach, it goes on as far as the stops do.
 pub(super) struct Patterns {
-    prefix: Regex,
-    suffix: Regex,
-    infix: Regex,
-    url: Regex,
+    prefix: Windowed,
+    suffix: Windowed,
+    infix: Windowed,
+    addresses: Addresses,
+}
+
+/// A pattern with what it can see, in bytes.
+struct Windowed {
+    regex: Regex,
+    /// To the left of where a match begins.
+    behind: usize,
+    /// To the right; and one character more, so that only a run of full stops comes to the end of it.
+    length: usize,
+}
+
+impl Windowed {
+    fn new(name: &'static str, pattern: &str, anchor: Anchor) -> Result<Self, PatternError> {
+        // First, since PCRE2 limits how deep groups may be nested, and what reads the bounds does not.
+        let regex = compile(name, pattern)?;
+        let bounds = Bounds::of(pattern, anchor).map_err(|what| PatternError::Unbounded { name, what })?;
+        Ok(Self {
+            regex,
+            behind: bounds.behind * CHARACTER_BYTES,
+            length: (bounds.length + 1) * CHARACTER_BYTES,
+        })
+    }
 }
 
 impl Patterns {
     pub(super) fn new(tables: &TokenizerTables) -> Result<Self, PatternError> {
         Ok(Self {
-            prefix: compile("prefix", &tables.prefix)?,
-            suffix: compile("suffix", &tables.suffix)?,
-            infix: compile("infix", &tables.infix)?,
-            url: compile("url", &tables.url)?,
+            prefix: Windowed::new("prefix", &tables.prefix, Anchor::Start)?,
+            suffix: Windowed::new("suffix", &tables.suffix, Anchor::End)?,
+            infix: Windowed::new("infix", &tables.infix, Anchor::Nowhere)?,
+            addresses: Addresses::new(&tables.url)?,
         })
     }
 
     /// The length of the prefix of `chunk`, 0 if it has none.
     pub(super) fn prefix(&self, chunk: &str) -> Result<usize, TooComplex> {
-        find(&self.prefix, chunk, 0).map(|range| range.map_or(0, |(start, end)| end - start))
+        let window = &chunk[..chunk.floor_char_boundary(self.prefix.length)];
+        let length = find(&self.prefix.regex, window, 0)?.map_or(0, |(_, end)| end);
+        Ok(if length == window.len() {
+            length + stops_after(&chunk[length..])
+        } else {
+            length
+        })
     }
 
-    /// The length of the suffix of `chunk`, 0 if it has none.
-    ///
-    /// A search from the left finds the longest match that reaches the end, in time that grows with the chunk; it is
-    /// begun where the longest possible suffix would begin, which gives the same answer.
+    /// The length of the suffix of `chunk`, 0 if it has none: of the longest match that reaches the end.
     pub(super) fn suffix(&self, chunk: &str) -> Result<usize, TooComplex> {
-        let before_stops = chunk.trim_end_matches('.').len();
-        let start = chunk.floor_char_boundary(before_stops.saturating_sub(SUFFIX_WINDOW));
-        find(&self.suffix, chunk, start).map(|range| range.map_or(0, |(start, end)| end - start))
+        // Rounded up, a begin leaves three bytes less: still more than what has a bound can match.
+        let from = chunk.ceil_char_boundary(chunk.len().saturating_sub(self.suffix.length));
+        let begin = chunk.floor_char_boundary(from.saturating_sub(self.suffix.behind));
+        let Some((start, _)) = find(&self.suffix.regex, &chunk[begin..], from - begin)? else {
+            return Ok(0);
+        };
+        let start = begin + start;
+        Ok(if start == from {
+            chunk.len() - start + stops_before(&chunk[..start])
+        } else {
+            chunk.len() - start
+        })
     }
 
     /// Whether `chunk` is a web or mail address.
     pub(super) fn is_url(&self, chunk: &str) -> Result<bool, TooComplex> {
-        find(&self.url, chunk, 0).map(|range| range.is_some())
+        self.addresses.matches(chunk)
     }
 
-    /// The first infix of `chunk` that ends behind `from`, if there is one.
-    pub(super) fn infix(&self, chunk: &str, from: usize) -> Result<Option<(usize, usize)>, TooComplex> {
-        find(&self.infix, chunk, from)
+    /// The first infix of `chunk` that begins at `from` or behind it, if there is one.
+    pub(super) fn infix(&self, chunk: &str, mut from: usize) -> Result<Option<(usize, usize)>, TooComplex> {
+        let Windowed {
+            regex,
+            behind,
+            length,
+        } = &self.infix;
+        loop {
+            let begin = chunk.floor_char_boundary(from.saturating_sub(*behind));
+            let end = chunk.floor_char_boundary(from + INFIX_STRIDE + length);
+            // What begins at `known` or behind it may go on behind the window.
+            let known = if end == chunk.len() {
+                end + 1
+            } else {
+                chunk.floor_char_boundary(from + INFIX_STRIDE)
+            };
+            match find(regex, &chunk[begin..end], from - begin)? {
+                Some((start, stop)) if begin + start < known => {
+                    let stop = begin + stop;
+                    let more = if stop == end {
+                        stops_after(&chunk[end..])
+                    } else {
+                        0
+                    };
+                    return Ok(Some((begin + start, stop + more)));
+                }
+                _ if known > chunk.len() => return Ok(None),
+                _ => from = known,
+            }
+        }
     }
 }
 
-fn find(regex: &Regex, chunk: &str, from: usize) -> Result<Option<(usize, usize)>, TooComplex> {
-    match regex.find_at(chunk.as_bytes(), from) {
+/// The length of the run of full stops at the start of `text`.
+fn stops_after(text: &str) -> usize {
+    let length = text.len() - text.trim_start_matches('.').len();
+    steps::count(length);
+    length
+}
+
+/// The length of the run of full stops at the end of `text`.
+fn stops_before(text: &str) -> usize {
+    let length = text.len() - text.trim_end_matches('.').len();
+    steps::count(length);
+    length
+}
+
+/// The first match in `window` that begins at `from` or behind it.
+pub(super) fn find(regex: &Regex, window: &str, from: usize) -> Result<Option<(usize, usize)>, TooComplex> {
+    steps::count(window.len());
+    match regex.find_at(window.as_bytes(), from) {
         Ok(found) => Ok(found.map(|found| (found.start(), found.end()))),
         // The only errors of a match over valid UTF-8 are its limits.
-        Err(_) => Err(TooComplex { length: chunk.len() }),
+        Err(_) => Err(TooComplex { length: window.len() }),
     }
 }
 
-fn compile(name: &'static str, python: &str) -> Result<Regex, PatternError> {
+pub(super) fn compile(name: &'static str, python: &str) -> Result<Regex, PatternError> {
     let pattern = format!("(*LIMIT_MATCH={MATCH_LIMIT}){}", pcre2_syntax(python));
     RegexBuilder::new()
         .utf(true)
         .jit_if_available(true)
         .max_jit_stack_size(Some(STACK_LIMIT))
         .build(&pattern)
-        .map_err(|source| PatternError { name, source })
+        .map_err(|source| PatternError::Invalid { name, source })
 }
 
 /// The pattern in PCRE2's syntax. Classes are written out, since what `\w` means changes with PCRE2's version, and
@@ -128,14 +221,15 @@ fn pcre2_syntax(python: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::address::test_url;
     use super::*;
 
     fn patterns() -> Patterns {
         Patterns::new(&TokenizerTables {
-            prefix: r"^\(|^\$|^\.\.+".into(),
-            suffix: r"\)$|(?<=[0-9])%$|\.\.+$|'s$".into(),
-            infix: r"(?<=[a-z])-(?=[a-z])|\.\.+".into(),
-            url: r"(?u)^[\w\+]{2,}://\S+$".into(),
+            prefix: r"^\(|^\$|^\.\.+|^\+(?![0-9])|^US\$".into(),
+            suffix: r"\)$|(?<=[0-9])(?:%|km\u00b2)$|\.\.+$|'s$".into(),
+            infix: r"(?<=[a-z])-(?=[a-z])|\.\.+|\u2026".into(),
+            url: test_url("[a-z]"),
             exceptions: std::collections::BTreeMap::default(),
         })
         .unwrap()
@@ -154,49 +248,82 @@ mod tests {
         let patterns = patterns();
         assert_eq!(patterns.suffix("5%"), Ok(1));
         assert_eq!(patterns.suffix("a%"), Ok(0), "the character before decides");
-        let dots = ".".repeat(3 * SUFFIX_WINDOW);
-        assert_eq!(
-            patterns.suffix(&format!("a{dots}")),
-            Ok(dots.len()),
-            "a run of stops is one suffix"
-        );
-        assert_eq!(
-            patterns.suffix(&format!("{}é)", "é".repeat(SUFFIX_WINDOW))),
-            Ok(1)
-        );
+        for count in 2..600 {
+            let stops = ".".repeat(count);
+            assert_eq!(
+                patterns.suffix(&format!("aé{stops}")),
+                Ok(count),
+                "a run of stops is one suffix"
+            );
+            assert_eq!(patterns.suffix(&format!("aé{stops})")), Ok(1));
+        }
+    }
+
+    /// Whatever stands before them, so wherever the window begins.
+    #[test]
+    fn windows_do_not_change_what_is_found() {
+        let patterns = patterns();
+        for before in 0..600 {
+            for filling in ["a", "é", "😀", "."] {
+                let filling = filling.repeat(before);
+                let infix = |text: &str| patterns.infix(&format!("{filling}{text}"), filling.len());
+                let here = |start, end| Ok(Some((filling.len() + start, filling.len() + end)));
+                assert_eq!(patterns.suffix(&format!("{filling}é5km²")), Ok(4));
+                assert_eq!(infix("xa-b-c"), here(2, 3));
+                assert_eq!(infix("é..é"), here(2, 4));
+                assert_eq!(
+                    infix(&format!("é{}…", ".".repeat(before + 2))),
+                    here(2, before + 4)
+                );
+                let found = patterns.infix(&format!("é{filling}é…"), 0);
+                let start = filling.len() + 4;
+                let expected = if filling.starts_with("..") {
+                    (2, start - 2)
+                } else {
+                    (start, start + 3)
+                };
+                assert_eq!(found, Ok(Some(expected)), "{before}");
+            }
+        }
+        assert_eq!(patterns.infix(&"a".repeat(5_000), 0), Ok(None));
+    }
+
+    #[test]
+    fn a_prefix_may_be_a_run_of_stops() {
+        let patterns = patterns();
+        for count in 2..600 {
+            let stops = ".".repeat(count);
+            assert_eq!(patterns.prefix(&format!("{stops}a")), Ok(count));
+            assert_eq!(patterns.prefix(&stops), Ok(count));
+        }
+        assert_eq!(patterns.prefix("+a"), Ok(1));
+        assert_eq!(patterns.prefix("+1"), Ok(0), "the character behind decides");
     }
 
     #[test]
     fn an_address_may_hold_number_letters() {
         assert_eq!(
-            patterns().is_url("x²://é"),
+            patterns().is_url("x²://é.de"),
             Ok(true),
             "Python's \\w holds ², PCRE2's would not"
         );
     }
 
     #[test]
-    fn a_match_without_end_is_an_error() {
-        let hostile = TokenizerTables {
-            url: "^(?:a+)+$".into(),
-            ..tables()
-        };
-        let patterns = Patterns::new(&hostile).unwrap();
-        assert_eq!(
-            patterns.is_url(&format!("{}b", "a".repeat(40))),
-            Err(TooComplex { length: 41 })
-        );
-    }
-
-    fn tables() -> TokenizerTables {
+    fn a_pattern_without_a_bound_is_refused_by_its_name() {
         let none = || "(?!)".to_owned();
-        let exceptions = std::collections::BTreeMap::default();
-        TokenizerTables {
-            prefix: none(),
-            suffix: none(),
+        let tables = |suffix: &str| TokenizerTables {
+            prefix: "^a".to_owned(),
+            suffix: suffix.to_owned(),
             infix: none(),
-            url: none(),
-            exceptions,
-        }
+            url: test_url("[a-z]"),
+            exceptions: std::collections::BTreeMap::default(),
+        };
+        assert!(Patterns::new(&tables(r"\.\.+$")).is_ok());
+        let error = Patterns::new(&tables("a$|[0-9]+$")).err().unwrap().to_string();
+        assert!(
+            error.contains("suffix") && error.contains("without a limit"),
+            "{error}"
+        );
     }
 }

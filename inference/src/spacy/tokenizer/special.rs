@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use super::chunk::ChunkSplitter;
+use super::steps;
 use super::{Piece, Token, TooComplex, runs};
 use crate::spacy::lexicon::LexemeId;
 
@@ -105,6 +106,7 @@ impl SpecialCases {
             }
             for sequence in self.sequences.get(&text[token.range()]).into_iter().flatten() {
                 let end = start + sequence.len();
+                steps::count(sequence.len());
                 let same = |(token, part): (&Token, &String)| &text[token.range()] == part;
                 if end <= tokens.len() && tokens[start..end].iter().zip(sequence).all(same) {
                     spans.push(Span { start, end });
