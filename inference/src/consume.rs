@@ -2,10 +2,15 @@
 
 use std::future::Future;
 use std::ops::Range;
+use std::time::Duration;
 
 use kafka_io::{Cluster, Consumer, Partition, Start, Topic};
+use tokio::time::timeout;
 
 use crate::config::Topics;
+
+/// How long the answer about a topic's identity is waited for. Brokers from before Kafka 2.8 have none to give.
+const TOPIC_ID_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where records come from. They come as [`kafka_io::Event`]s on a channel.
 pub trait Source: Send + 'static {
@@ -141,9 +146,16 @@ pub async fn inspect(
         .filter(|partition| all.contains(partition))
         .collect();
     Ok(Snapshot {
-        topic_id: cluster.topic_id(&topics.input).await?.map(|id| id.to_string()),
+        topic_id: topic_id(cluster, &topics.input).await,
         ranges: cluster.watermarks(&topics.input, &there).await?,
         partitions: all,
         missing,
     })
+}
+
+/// The identity of a topic, if the cluster says it soon: what has none is watched by its offsets alone.
+async fn topic_id(cluster: &Cluster, topic: &Topic) -> Option<String> {
+    let asked = timeout(TOPIC_ID_TIMEOUT, cluster.topic_id(topic)).await.ok()?;
+    let id = asked.inspect_err(|error| tracing::debug!(%error, "the topic's id is not known"));
+    id.ok().flatten().map(|id| id.to_string())
 }

@@ -249,7 +249,7 @@ async fn without_a_broker_the_program_waits_and_says_which_address_does_not_answ
     let mut worker = place.start();
     let told = until(PATIENCE, async || {
         let (status, page) = worker.get("/readyz?verbose").await?;
-        (status == 503 && page.contains("[-]topics: ") && page.contains(&place.broker.bootstrap_servers()))
+        (status == 503 && page.contains("[-]kafka: ") && page.contains(&place.broker.bootstrap_servers()))
             .then_some(())
     });
     told.await.unwrap_or_else(|| panic!("{}", worker.log()));
@@ -264,21 +264,15 @@ async fn a_second_signal_abandons_the_work() {
     let place = Place::new().await;
     let mut worker = place.start();
     worker.ready().await.unwrap();
-    // A file stands where a batch is to be planned, so what is in hand cannot be finished.
-    let offsets = place.path("checkpoint/offsets");
-    std::fs::write(&offsets, "").unwrap();
+    // The model has enough to do with this one for both signals to come before its result.
+    let long = message(&"Anna lives in Rome. ".repeat(45_000));
     let connection = connection(&place.broker.bootstrap_servers()).unwrap();
-    produce(&connection, Compression::None, [message("Anna lives in Rome.")])
-        .await
-        .unwrap();
-    until(PATIENCE, async || {
-        worker
-            .metric("inference_commits_total")
-            .await
-            .filter(|&commits| commits > 0.0)
-    })
-    .await
-    .expect("a commit is tried");
+    produce(&connection, Compression::None, [long]).await.unwrap();
+    let in_hand = until(PATIENCE, async || {
+        let rows = worker.metric("inference_in_flight_rows").await;
+        rows.filter(|&rows| rows > 0.0)
+    });
+    in_hand.await.expect("it is in hand");
     worker.signal("TERM").unwrap();
     until(PATIENCE, async || {
         worker.log().contains("finishing what is in hand").then_some(())
@@ -287,6 +281,8 @@ async fn a_second_signal_abandons_the_work() {
     .unwrap();
     worker.signal("TERM").unwrap();
     assert_eq!(worker.exit().await.unwrap().code(), Some(1));
+    let last = worker.log().lines().last().unwrap_or_default().to_owned();
+    assert_eq!(last, "inference: the work was abandoned: a second signal came (SIGTERM)");
 }
 
 #[tokio::test(flavor = "multi_thread")]

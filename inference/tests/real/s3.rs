@@ -22,7 +22,7 @@ async fn worker(stage: &Stage, server: &S3Server) -> Process {
     let variables = [
         ("AWS_ACCESS_KEY_ID", server.access_key()),
         ("AWS_SECRET_ACCESS_KEY", server.secret_key()),
-        ("INFERENCE_PROGRESS__MAX_BATCH_ROWS", "50"),
+        ("INFERENCE_PROGRESS__COMMIT_INTERVAL", "100ms"),
     ];
     stage.worker_at(place, s3, &variables).await
 }
