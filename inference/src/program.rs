@@ -4,8 +4,8 @@ mod start;
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-use kafka_io::Cluster;
+use anyhow::{Context, bail};
+use kafka_io::{Cluster, Partition, Topic, TopicPartition};
 use sidecar::{Frame, FrameSettings, Peer, Program, RunMode, Settings};
 
 use crate::config::{Config, ProgressKind, Raw};
@@ -48,15 +48,17 @@ impl Program for Inference {
     }
 
     async fn connect(config: Config) -> Vec<Peer> {
-        let mut peers = topics(&config).await;
+        let (mut peers, input) = topics(&config).await;
         peers.push(peer("model.folder", model(&config)));
-        if config.raw.progress.kind == ProgressKind::Checkpoint {
-            peers.push(peer(
-                "progress.checkpoint",
-                start::positions::checkpoint(&config).await.map(|checkpoint| {
-                    format!("{} partitions have progress", checkpoint.positions().iter().count())
-                }),
-            ));
+        // Without the topic nothing more can be said of the positions in it.
+        if let Ok((cluster, partitions)) = input {
+            peers.push(match config.raw.progress.kind {
+                ProgressKind::Checkpoint => peer(
+                    "progress.checkpoint",
+                    start::positions::check(&config, &cluster, &partitions).await,
+                ),
+                ProgressKind::Group => peer("progress.group", group(&config, &cluster, &partitions).await),
+            });
         }
         peers
     }
@@ -79,27 +81,62 @@ impl Program for Inference {
     }
 }
 
-async fn topics(config: &Config) -> Vec<Peer> {
-    let cluster = Cluster::new(&config.connection);
+/// Whether the topics are there; of the input, the partitions that are ours.
+async fn topics(config: &Config) -> (Vec<Peer>, anyhow::Result<(Cluster, Vec<Partition>)>) {
+    let cluster = match Cluster::new(&config.connection) {
+        Ok(cluster) => cluster,
+        Err(error) => return (vec![peer("kafka", Err(error.clone().into()))], Err(error.into())),
+    };
     let mut peers = Vec::new();
     let named = [
-        ("input.topic", Some(&config.topics.input)),
         ("output.topic", Some(&config.topics.output)),
         ("dead_letter.topic", config.topics.dead_letter.as_ref()),
     ];
+    let input = partitions(&cluster, &config.topics.input).await;
+    peers.push(found("input.topic", &config.topics.input, &input));
     for (key, topic) in named {
         let Some(topic) = topic else { continue };
-        let found = match &cluster {
-            Ok(cluster) => cluster.partitions(topic).await.map_err(anyhow::Error::from),
-            Err(error) => Err(error.clone().into()),
-        };
-        let found = found.and_then(|partitions| match partitions.len() {
-            0 => Err(anyhow::anyhow!(start::does_not_exist(topic))),
-            count => Ok(format!("{topic} has {count} partitions")),
-        });
-        peers.push(peer(key, found));
+        peers.push(found(key, topic, &partitions(&cluster, topic).await));
     }
-    peers
+    let ours = |partitions: Vec<Partition>| match config.raw.progress.kind {
+        ProgressKind::Checkpoint => start::of_shard(&partitions, config.shard),
+        ProgressKind::Group => partitions,
+    };
+    (peers, input.map(|partitions| (cluster, ours(partitions))))
+}
+
+/// The partitions of a topic that must exist.
+async fn partitions(cluster: &Cluster, topic: &Topic) -> anyhow::Result<Vec<Partition>> {
+    let partitions = cluster.partitions(topic).await?;
+    if partitions.is_empty() {
+        bail!(start::does_not_exist(topic));
+    }
+    Ok(partitions)
+}
+
+fn found(key: &str, topic: &Topic, partitions: &anyhow::Result<Vec<Partition>>) -> Peer {
+    Peer {
+        name: key.to_owned(),
+        result: match partitions {
+            Ok(partitions) => Ok(format!("{topic} has {} partitions", partitions.len())),
+            Err(error) => Err(format!("{error:#}")),
+        },
+    }
+}
+
+/// Whether the group may be used, as far as a question shows.
+async fn group(config: &Config, cluster: &Cluster, partitions: &[Partition]) -> anyhow::Result<String> {
+    let topic = config.topics.input.as_str();
+    let asked: Vec<_> = partitions
+        .iter()
+        .map(|partition| TopicPartition::new(topic, partition.0))
+        .collect();
+    let group = &config.raw.progress.group;
+    let committed = cluster
+        .committed(group, Some(&asked))
+        .await
+        .with_context(|| format!("the group {group} cannot be used"))?;
+    Ok(format!("{group} has offsets of {} partitions", committed.len()))
 }
 
 fn model(config: &Config) -> anyhow::Result<String> {

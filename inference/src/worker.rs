@@ -108,6 +108,8 @@ pub struct Worker<C, P, S> {
     origins: HashMap<Ticket, Origin>,
     paused: bool,
     stopping: bool,
+    /// Whether the last commit failed, and what it held is still to be committed.
+    uncommitted: bool,
     /// Whether partitions were assigned, be it none.
     assigned: bool,
     /// Partitions that were read to their end, for [`Settings::once`].
@@ -164,6 +166,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             origins: HashMap::new(),
             paused: false,
             stopping: false,
+            uncommitted: false,
             ended: HashSet::new(),
             moved: now,
             revoking: None,
@@ -220,6 +223,11 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         let metrics = &self.telemetry.metrics;
         metrics.in_flight_rows.set(count(ledger.rows()));
         metrics.in_flight_bytes.set(count(ledger.bytes()));
+        if self.uncommitted && !ledger.any_moved() && !keeper.is_busy() {
+            // What could not be committed is another member's now.
+            self.set_uncommitted(None);
+        }
+        let Parts { ledger, keeper, .. } = &mut self.parts;
         let last = ledger.rows() == 0 && (self.stopping || self.settings.once.is_some());
         if last {
             keeper.try_now(now);
@@ -228,6 +236,14 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             commit: keeper.begin(ledger, now, last || self.revoking.is_some()),
             inspect: self.lookout.ask(ledger, now),
         })
+    }
+
+    fn set_uncommitted(&mut self, why: Option<String>) {
+        self.uncommitted = why.is_some();
+        match why {
+            None => self.telemetry.progress.met(),
+            Some(why) => self.telemetry.progress.unmet(why),
+        }
     }
 
     /// When to call [`Self::advance`] though nothing has happened.
@@ -340,10 +356,10 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         keeper.finish(outcome.is_ok(), ledger, now);
         self.telemetry.metrics.committed(&outcome);
         match outcome {
-            Ok(_) => self.telemetry.progress.met(),
+            Ok(_) => self.set_uncommitted(None),
             Err(CommitFailure::Contested(error)) => return Err(error),
             Err(CommitFailure::Transient(error)) => {
-                self.telemetry.progress.unmet(format!("{error:#}"));
+                self.set_uncommitted(Some(format!("{error:#}")));
                 let last = self.stopping || (self.settings.once.is_some() && self.is_all_read());
                 if last && self.parts.ledger.rows() == 0 {
                     return Err(error.context(

@@ -351,7 +351,20 @@ fn registry<P: Program>() -> anyhow::Result<Registry> {
 fn try_peers<P: Program>(config: P::Config) -> Result<(), Failure> {
     let settings = P::frame(&config);
     logs::start(&settings.log);
-    let peers = wait_for(async { Ok(P::connect(config).await) }).map_err(Failure::Work)?;
+    let peers = wait_for(async {
+        let port = AdminPort::bind(settings.address).await;
+        let port = Peer {
+            name: "admin.address".to_owned(),
+            result: match port {
+                Ok(_) => Ok(format!("{} is free", settings.address)),
+                Err(error) => Err(format!("{error:#}; is the program running already?")),
+            },
+        };
+        let mut peers = P::connect(config).await;
+        peers.push(port);
+        Ok(peers)
+    });
+    let peers = peers.map_err(Failure::Work)?;
     let mut failed = 0;
     for Peer { name, result } in &peers {
         failed += usize::from(result.is_err());

@@ -56,7 +56,7 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
     let mut ledger = Ledger::new(config.raw.output.ordering);
     let (backend, consumer, events) = match config.raw.progress.kind {
         ProgressKind::Checkpoint => {
-            let ours = of_shard(&snapshot, config.shard);
+            let ours = of_shard(&snapshot.partitions, config.shard);
             positions::assigned(&config, &cluster, &ours, &mut ledger, &metrics).await?
         }
         ProgressKind::Group => subscribed(&config)?,
@@ -178,8 +178,9 @@ pub(super) fn does_not_exist(topic: &Topic) -> String {
     format!("the topic {topic} does not exist; create it, or correct its name in the configuration")
 }
 
-fn of_shard(snapshot: &Snapshot, shard: Shard) -> Vec<Partition> {
-    let ours = snapshot.partitions.iter().copied();
+/// Those of a topic's partitions that are ours.
+pub(super) fn of_shard(partitions: &[Partition], shard: Shard) -> Vec<Partition> {
+    let ours = partitions.iter().copied();
     ours.filter(|partition| shard.has(*partition)).collect()
 }
 

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use checkpoint::{Checkpoint, LocalFolder, TopicOffsets};
 use kafka_io::{Compression, MockBroker, Outgoing};
 use tempfile::TempDir;
 use testbed::{ModelFiles, Process, committed, connection, consume, produce, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PARTITIONS: i32 = 2;
+const FREE_PORT: &str = "admin.address = \"127.0.0.1:0\"\n";
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_inference"))
@@ -230,9 +232,9 @@ async fn once_processes_what_is_there_and_ends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn check_connect_tries_every_peer_and_finds_a_missing_topic() {
     let place = Place::new().await;
-    let output = place.run("", &["check", "--connect"]);
+    let output = place.run(FREE_PORT, &["check", "--connect"]);
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    let output = place.run("dead_letter.topic = \"no-such-topic\"\n", &["check", "--connect"]);
+    let output = place.run(&format!("{FREE_PORT}dead_letter.topic = \"no-such-topic\"\n"), &["check", "--connect"]);
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1));
     let line = "failed  dead_letter.topic: the topic no-such-topic does not exist";
@@ -240,6 +242,55 @@ async fn check_connect_tries_every_peer_and_finds_a_missing_topic() {
         printed.contains(line) && printed.contains("ok      input.topic"),
         "{printed}"
     );
+}
+
+/// What `check --connect` prints of a peer that fails, with exit code 1.
+fn failed_check(place: &Place, (variable, value): (&str, &str), peer: &str) -> String {
+    let file = place.path("check.toml");
+    std::fs::write(&file, place.config()).unwrap();
+    let output = Command::new(program())
+        .args(["check", "--connect", "--config", file.to_str().unwrap()])
+        .env("INFERENCE_ADMIN__ADDRESS", "127.0.0.1:0")
+        .env(variable, value)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{printed}{}", told(&output));
+    let line = printed.lines().find(|line| line.starts_with(&format!("failed  {peer}: ")));
+    line.unwrap_or_else(|| panic!("{peer} did not fail: {printed}")).to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_connect_finds_what_run_could_not_do_and_writes_nothing() {
+    let place = Place::new().await;
+    let output = place.run(FREE_PORT, &["check", "--connect"]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert!(!place.path("checkpoint").exists(), "nothing is written");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let port = failed_check(&place, ("INFERENCE_ADMIN__ADDRESS", &address), "admin.address");
+    assert!(port.contains("is the program running already?"), "{port}");
+
+    // Another topic's checkpoint, then one beyond the end of this topic.
+    for (topic, why) in [
+        ("other", "is of the topic other, not ner-input"),
+        ("ner-input", "reading stood at offset 500, but the partition has offsets 0 to 0 now"),
+    ] {
+        let folder = place.path(&format!("of-{topic}"));
+        let checkpoint = Checkpoint::read(LocalFolder::new(&folder)).await.unwrap();
+        let mut positions = TopicOffsets::default();
+        positions.set(topic, 0, 500);
+        checkpoint.take_over().await.unwrap().commit(&positions, 0).await.unwrap();
+        let setting = ("INFERENCE_PROGRESS__CHECKPOINT", folder.to_str().unwrap());
+        let found = failed_check(&place, setting, "progress.checkpoint");
+        assert!(found.contains(why), "{found}");
+    }
+
+    // A file stands where the folder would be made.
+    std::fs::write(place.path("file"), "").unwrap();
+    let below = place.path("file/checkpoint");
+    failed_check(&place, ("INFERENCE_PROGRESS__CHECKPOINT", below.to_str().unwrap()), "progress.checkpoint");
 }
 
 #[tokio::test(flavor = "multi_thread")]

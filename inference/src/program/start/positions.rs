@@ -1,10 +1,11 @@
 //! Owns where a worker with a checkpoint begins: its positions, if they are of this topic and still in it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use checkpoint::{Checkpoint, CheckpointWriter, Folder, S3, TopicOffsets};
-use kafka_io::{Cluster, Consumer, Event, Outgoing, Partition, Start, StartWithout};
+use kafka_io::{Cluster, Consumer, Event, Outgoing, Partition, Start, StartWithout, Topic};
 use tokio::sync::mpsc::Receiver;
 
 use crate::config::{Config, OnReset};
@@ -14,11 +15,22 @@ use crate::progress::{Backend, Commit};
 use crate::worker::began_again;
 
 /// Where a partition is read from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Beginning {
     partition: Partition,
     /// Absent if the partition is new: all of its records are.
     position: Option<i64>,
+    lost: Lost,
+}
+
+/// What stands between a checkpoint's position and the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Lost {
+    Nothing,
+    /// Retention removed these before they were read.
+    Expired(Range<i64>),
+    /// The log began again, as this says.
+    BeganAgain(String),
 }
 
 /// The checkpoint, read and found to be ours. Nothing is written.
@@ -58,16 +70,18 @@ pub(super) async fn assigned(
     let topic = &config.topics.input;
     let checkpoint = checkpoint(config).await?;
     let known = checkpoint.positions().clone();
-    let (beginnings, may_fall) = beginnings(config, cluster, partitions, &known, metrics)
-        .await
-        .with_context(|| format!("the checkpoint in {}", config.raw.progress.checkpoint))?;
+    let beginnings = beginnings(config, cluster, partitions, &known).await?;
+    report(topic, &beginnings, metrics);
     let mut writer = checkpoint
         .take_over()
         .await
         .with_context(|| format!("the checkpoint in {} cannot be written", config.raw.progress.checkpoint))?;
-    record(&mut writer, config, &known, &beginnings, may_fall).await?;
+    record(&mut writer, config, &known, &beginnings).await?;
     let mut starts = Vec::new();
-    for Beginning { partition, position } in beginnings {
+    for Beginning {
+        partition, position, ..
+    } in beginnings
+    {
         ledger.open(partition, position);
         let start = position.map_or(Start::Without(StartWithout::Earliest), Start::At);
         starts.push((partition, start));
@@ -79,45 +93,86 @@ pub(super) async fn assigned(
     Ok((Backend::checkpoint(writer, topic.clone()), consumer, events))
 }
 
-/// Where each partition is read from, and whether some position is lower than the checkpoint's.
+/// Whether a worker could begin with this checkpoint, and go on to write it; says what it has.
+pub(crate) async fn check(config: &Config, cluster: &Cluster, partitions: &[Partition]) -> anyhow::Result<String> {
+    let location = &config.raw.progress.checkpoint;
+    let known = checkpoint(config).await?.positions().clone();
+    beginnings(config, cluster, partitions, &known).await?;
+    let s3 = S3::new(config.raw.s3.clone(), Arc::new(|_| {}));
+    let writable = Folder::open(location, &s3).await.check_writable().await;
+    let untried = writable.with_context(|| format!("the checkpoint in {location} cannot be written"))?;
+    let mut what = format!("{} partitions have progress", known.iter().count());
+    if !untried.is_empty() {
+        what += &format!("; not tried, since nothing is written here: {}", untried.join(", "));
+    }
+    Ok(what)
+}
+
+/// Where each partition is read from.
 async fn beginnings(
     config: &Config,
     cluster: &Cluster,
     partitions: &[Partition],
     known: &TopicOffsets,
-    metrics: &Metrics,
-) -> anyhow::Result<(Vec<Beginning>, bool)> {
+) -> anyhow::Result<Vec<Beginning>> {
     let topic = &config.topics.input;
-    let (mut beginnings, mut may_fall) = (Vec::new(), false);
-    for (partition, range) in cluster.watermarks(topic, partitions).await? {
-        let position = match known.get(topic.as_str(), partition.0) {
+    let ranges = cluster.watermarks(topic, partitions).await?;
+    let mut beginnings = Vec::with_capacity(ranges.len());
+    for (partition, range) in ranges {
+        let (position, lost) = match known.get(topic.as_str(), partition.0) {
             // A checkpoint that knows other partitions: this one is new, and all of its records are.
-            None if !known.is_empty() => None,
-            None => Some(match config.raw.input.start {
-                StartWithout::Earliest => range.start,
-                StartWithout::Latest => range.end,
-            }),
+            None if !known.is_empty() => (None, Lost::Nothing),
+            None => (Some(first(config.raw.input.start, &range)), Lost::Nothing),
             Some(position) if position > range.end => {
                 let what = began_again(topic, partition, Some(position), &range);
-                may_fall = true;
-                metrics.resets.inc();
-                Some(match config.raw.input.on_reset {
+                let start = match config.raw.input.on_reset {
                     OnReset::Stop => bail!(
-                        "{what}. Begin with a new checkpoint, or set input.on_reset to \"earliest\" or \"latest\""
+                        "the checkpoint in {}: {what}. Begin with a new checkpoint, or set input.on_reset to \
+                         \"earliest\" or \"latest\"",
+                        config.raw.progress.checkpoint
                     ),
-                    OnReset::Earliest => range.start,
-                    OnReset::Latest => range.end,
-                })
+                    OnReset::Earliest => StartWithout::Earliest,
+                    OnReset::Latest => StartWithout::Latest,
+                };
+                (Some(first(start, &range)), Lost::BeganAgain(what))
             }
             Some(position) if position < range.start => {
-                metrics.expired(topic, partition, position..range.start);
-                Some(range.start)
+                (Some(range.start), Lost::Expired(position..range.start))
             }
-            Some(position) => Some(position),
+            Some(position) => (Some(position), Lost::Nothing),
         };
-        beginnings.push(Beginning { partition, position });
+        beginnings.push(Beginning {
+            partition,
+            position,
+            lost,
+        });
     }
-    Ok((beginnings, may_fall))
+    Ok(beginnings)
+}
+
+fn first(start: StartWithout, range: &Range<i64>) -> i64 {
+    match start {
+        StartWithout::Earliest => range.start,
+        StartWithout::Latest => range.end,
+    }
+}
+
+fn report(topic: &Topic, beginnings: &[Beginning], metrics: &Metrics) {
+    for Beginning {
+        partition,
+        position,
+        lost,
+    } in beginnings
+    {
+        match lost {
+            Lost::Nothing => {}
+            Lost::Expired(offsets) => metrics.expired(topic, *partition, offsets.clone()),
+            Lost::BeganAgain(what) => {
+                metrics.resets.inc();
+                tracing::warn!(?position, "{what}");
+            }
+        }
+    }
 }
 
 /// Writes down where the partitions begin if the checkpoint does not say so already: a restart must not begin later.
@@ -126,7 +181,6 @@ async fn record(
     config: &Config,
     known: &TopicOffsets,
     beginnings: &[Beginning],
-    may_fall: bool,
 ) -> anyhow::Result<()> {
     let topic = &config.topics.input;
     let new = beginnings
@@ -135,7 +189,9 @@ async fn record(
         .filter(|(partition, position)| known.get(topic.as_str(), partition.0) != Some(*position));
     let commit = Commit {
         positions: new.collect(),
-        may_fall,
+        may_fall: beginnings
+            .iter()
+            .any(|beginning| matches!(beginning.lost, Lost::BeganAgain(_))),
     };
     if commit.positions.is_empty() {
         return Ok(());
