@@ -1,6 +1,8 @@
 //! What of the targets' samples reaches the sink, and what is said of that which does not.
 
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use prost::Message;
 use pushgateway_exporter::remote_write::{STALE, WriteRequest};
@@ -102,7 +104,13 @@ async fn what_is_dropped_and_will_be_missed_is_logged_once_and_a_collision_fails
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_scrape_sends_no_old_value_by_remote_write() {
     let place = Place::new().await;
-    let target = Server::start(|_| (200, "old_value 1\n".to_owned())).await;
+    let served = Arc::new(AtomicUsize::new(0));
+    let serving = served.clone();
+    let target = Server::start(move |_| {
+        serving.fetch_add(1, Ordering::Relaxed);
+        (200, "old_value 1\n".to_owned())
+    });
+    let target = target.await;
     let more = format!(
         "targets.dying.url = \"{}\"\npush.sink = \"remote_write\"\nremote_write.url = \"{}/write\"\n",
         target.url, place.gateway.url
@@ -137,10 +145,15 @@ async fn a_failed_scrape_sends_no_old_value_by_remote_write() {
         values.all(|value| value.to_bits() == STALE.to_bits())
     };
     let posted = posted();
-    let scraped = posted.iter().take_while(|body| !ends(body)).count();
+    let values = posted.iter().take_while(|body| !ends(body)).count();
+    assert_eq!(
+        values,
+        served.load(Ordering::Relaxed),
+        "each value that was served is sent once"
+    );
     assert_eq!(
         posted.len(),
-        scraped + 1,
-        "after the last value comes the mark of its end, once"
+        values + 1,
+        "after the last comes the mark of its end, once"
     );
 }

@@ -44,7 +44,8 @@ pub(crate) struct Place {
 }
 
 fn page(_: &str, _: u16) -> Vec<u8> {
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n\r\nx 1\n".to_vec()
+    b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n\r\nx 1\n"
+        .to_vec()
 }
 
 fn answer(asked: &Asked) -> (u16, String) {
