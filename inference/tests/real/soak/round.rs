@@ -18,9 +18,11 @@ use crate::reading::Reading;
 use crate::stage::{Message, Stage, key, plain, text};
 
 /// Messages that wait when something is to happen, and as many that come then.
-const LOAD: usize = 1_500;
+const LOAD: usize = 1_000;
 /// One message of so many has a text; the others are answered without the model, which would be the slowest by far.
 const A_TEXT_IN: usize = 3;
+/// Sentences of a text: a kill has to find some in hand.
+const SENTENCES: usize = 6;
 /// SIGTERM, if nobody handles it yet.
 const TERM: i32 = 15;
 
@@ -342,7 +344,10 @@ fn logs(folder: &std::path::Path) -> anyhow::Result<String> {
 /// Most messages are answered at once, by an error; some go through the model.
 fn message(number: usize) -> Message {
     let value = match number % A_TEXT_IN {
-        0 => return text(number, "Maria Silva sold boats in Lisbon."),
+        0 => {
+            let sentence = format!("Maria Silva sold {number} boats in Lisbon last Friday. ");
+            return text(number, &sentence.repeat(SENTENCES));
+        }
         1 => None,
         2 if number % 2 == 0 => Some("{\"uuid\": \"no text\"}"),
         _ => Some("{\"text\": \"cut o"),
