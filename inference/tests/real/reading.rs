@@ -68,7 +68,10 @@ impl Reading {
     }
 
     /// Reads on to where the partitions end now, and gives that.
-    pub(crate) async fn to_end(&mut self, patience: Duration) -> anyhow::Result<BTreeMap<Partition, i64>> {
+    pub(crate) async fn read_to_end(
+        &mut self,
+        patience: Duration,
+    ) -> anyhow::Result<BTreeMap<Partition, i64>> {
         let deadline = Instant::now() + patience;
         let ends = until(patience, async || {
             // A client that saw the broker before it was killed is refused for good.

@@ -61,20 +61,23 @@ impl Tally {
     }
 }
 
-fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
-    // No configuration: a test has none.
-    let value = std::env::var_os(name)?.into_string().ok()?;
-    let Ok(value) = value.parse() else {
-        panic!("{name} is {value:?}, which is no number");
-    };
-    Some(value)
+/// A number from the environment: a test has no configuration.
+fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
+    let value = std::env::var_os(name)?;
+    let number = value.to_str().and_then(|value| value.parse().ok());
+    assert!(
+        number.is_some(),
+        "{name} is {}, which is not a number",
+        value.display()
+    );
+    number
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_killed_stopped_or_frozen_nothing_is_lost_and_nothing_done_twice_without_a_reason() {
     let (seed, rounds) = SHORT;
-    let rounds = variable("OUTRIGGER_SOAK_ROUNDS").unwrap_or(rounds);
-    let seed = variable("OUTRIGGER_SOAK_SEED").unwrap_or(seed);
+    let rounds = number("OUTRIGGER_SOAK_ROUNDS").unwrap_or(rounds);
+    let seed = number("OUTRIGGER_SOAK_SEED").unwrap_or(seed);
     let mut place = Place::new().await.unwrap();
     let mut tally = Tally::default();
     for seed in (seed..).take(rounds) {

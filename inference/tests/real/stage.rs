@@ -165,7 +165,7 @@ impl Stage {
         for worker in workers {
             worker.stop().await.unwrap();
         }
-        results.to_end(PATIENCE).await.unwrap();
+        results.read_to_end(PATIENCE).await.unwrap();
         results.records().to_vec()
     }
 

@@ -1,6 +1,7 @@
 //! Owns a round: it makes happen what the plan says, and keeps the books.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -256,7 +257,7 @@ impl Round<'_> {
         worker.ready().await?;
         let keys = (0..self.outcome.messages).map(key);
         self.results.until_all(keys, WITHIN).await?;
-        let ends = self.input.to_end(WITHIN).await?;
+        let ends = self.input.read_to_end(WITHIN).await?;
         let deadline = Instant::now() + WITHIN;
         loop {
             let committed = self.committed().await?;
@@ -280,8 +281,8 @@ impl Round<'_> {
     }
 
     async fn read(&mut self) -> anyhow::Result<()> {
-        self.input.to_end(WITHIN).await?;
-        self.results.to_end(WITHIN).await.map(drop)
+        self.input.read_to_end(WITHIN).await?;
+        self.results.read_to_end(WITHIN).await.map(drop)
     }
 
     async fn forgive(&mut self) -> anyhow::Result<()> {
@@ -335,7 +336,7 @@ fn logs(folder: &std::path::Path) -> anyhow::Result<String> {
             let text = std::fs::read_to_string(&path)?;
             let lines: Vec<_> = text.lines().collect();
             let last = lines[lines.len().saturating_sub(LINES)..].join("\n");
-            logs.push_str(&format!("--- {}\n{last}\n", path.display()));
+            writeln!(logs, "--- {}\n{last}", path.display())?;
         }
     }
     Ok(logs)
@@ -349,7 +350,7 @@ fn message(number: usize) -> Message {
             return text(number, &sentence.repeat(SENTENCES));
         }
         1 => None,
-        2 if number % 2 == 0 => Some("{\"uuid\": \"no text\"}"),
+        2 if number.is_multiple_of(2) => Some("{\"uuid\": \"no text\"}"),
         _ => Some("{\"text\": \"cut o"),
     };
     Message {
