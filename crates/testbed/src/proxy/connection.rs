@@ -134,8 +134,9 @@ impl Pump<'_> {
             if length == 0 {
                 return self.to.shutdown().await;
             }
-            self.to.write_all(&buffer[..length]).await?;
+            // First: who has read it finds it counted.
             self.passed.fetch_add(length as u64, Ordering::Relaxed);
+            self.to.write_all(&buffer[..length]).await?;
         }
     }
 
