@@ -9,7 +9,7 @@ RATE ?= 300
 library = "$$(scripts/fetch-runtime | tail -n 1)"
 python = "$$(scripts/spacy/venv)"
 
-.PHONY: help demo test check model produce-input consume-result parity bench bench-ner bench-worker bench-reporter bench-exporter
+.PHONY: help demo test soak check model produce-input consume-result parity bench bench-ner bench-worker bench-reporter bench-exporter
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -22,6 +22,9 @@ demo: model ## the main job on real input: KAFKA=HOST:PORT for a broker of your 
 
 test: ## all tests; they fetch the model and Apache Kafka where these are not in the cache
 	cargo test --workspace
+
+soak: ## the worker killed, stopped and frozen on Apache Kafka, by seeds: ROUNDS=200 SEED=1
+	OUTRIGGER_SOAK_ROUNDS=$(or $(ROUNDS),200) OUTRIGGER_SOAK_SEED=$(or $(SEED),1) cargo test -p inference --test real soak -- --nocapture
 
 check: ## what CI demands beside the tests
 	cargo fmt --check

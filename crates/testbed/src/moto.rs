@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 
+use crate::client::client;
 use crate::script;
 use crate::server::{Server, free_ports};
 
@@ -25,7 +26,7 @@ impl Moto {
         let [port] = free_ports()?;
         let arguments = [&program, "-H", "127.0.0.1", "-p", &port.to_string()].map(Into::into);
         let server = Server::start("moto", |_| Ok(arguments.to_vec()))?;
-        let (client, endpoint) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}"));
+        let (client, endpoint) = (client()?, format!("http://127.0.0.1:{port}"));
         let answers = server.ready(async || client.get(&endpoint).send().await.ok().map(drop));
         answers.await?;
         Ok(Self {

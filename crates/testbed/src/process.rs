@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::until;
+use crate::client::client;
+use crate::{spawner, until};
 
 /// How long a program may take to be ready, and to end.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -16,7 +17,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// What `/proc` counts CPU time in, on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A running program. It is killed when it is dropped.
+/// A running program. It is killed when it is dropped, and when we end, however we end.
 pub struct Process {
     child: Child,
     admin: SocketAddr,
@@ -43,20 +44,22 @@ impl Process {
         let (file, log) = (name_with("toml"), name_with("log"));
         std::fs::write(&file, config)?;
         let prefix = name.to_uppercase().replace('-', "_");
-        let child = Command::new(program)
+        // Through setpriv a missing program would be one that ends.
+        std::fs::metadata(program).with_context(|| format!("cannot start {}", program.display()))?;
+        let mut command = spawner::command(program.as_os_str());
+        command
             .arg("--config")
             .arg(&file)
             .env(format!("{prefix}_ADMIN__ADDRESS"), admin.to_string())
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(File::create(&log)?)
-            .spawn();
+            .stderr(File::create(&log)?);
         Ok(Self {
-            child: child.with_context(|| format!("cannot start {}", program.display()))?,
+            child: spawner::spawn(command)?,
             admin,
             log,
-            client: reqwest::Client::new(),
+            client: client()?,
         })
     }
 

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
+use crate::client::client;
 use crate::script;
 use crate::server::{Server, free_ports};
 
@@ -41,7 +42,7 @@ impl Prometheus {
             command.extend(flags.iter().map(Into::into));
             Ok(command)
         })?;
-        let (client, url) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}"));
+        let (client, url) = (client()?, format!("http://127.0.0.1:{port}"));
         let address = format!("{url}/-/ready");
         let ready = server.ready(async || {
             let answer = client.get(&address).send().await.ok()?;

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use anyhow::Context as _;
 use serde_json::Value;
 
+use crate::client::client;
 use crate::script;
 use crate::server::{Server, free_ports};
 
@@ -33,7 +34,7 @@ impl Pushgateway {
         let gateway = Self {
             server: Server::start("pushgateway", |_| Ok(command))?,
             url: format!("http://127.0.0.1:{port}"),
-            client: reqwest::Client::new(),
+            client: client()?,
         };
         gateway.ready().await?;
         Ok(gateway)

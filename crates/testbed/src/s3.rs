@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use serde_json::Value;
 
+use crate::client::client;
 use crate::script;
 use crate::server::{LITTER, Server, free_ports};
 
@@ -12,6 +14,8 @@ const ACCESS_KEY: &str = "outrigger-access";
 const SECRET_KEY: &str = "outrigger-secret";
 /// A bucket that comes and goes while the server starts.
 const PROBE: &str = "outrigger-probe";
+/// The most objects of a folder that are listed.
+const MAX_NAMES: usize = 10_000;
 /// The ports of the parts that `SeaweedFS` is made of, in the order of [`FLAGS`].
 const PORTS: usize = 8;
 /// Each takes a port. Left out, one of gRPC is ten thousand above its neighbour's, which may not be there.
@@ -62,7 +66,7 @@ impl S3Server {
             server,
             endpoint: format!("http://127.0.0.1:{}", ports[0]),
             filer: format!("http://127.0.0.1:{}/buckets", ports[1]),
-            client: reqwest::Client::new(),
+            client: client()?,
         };
         s3.ready().await?;
         Ok(s3)
@@ -112,6 +116,26 @@ impl S3Server {
             return Ok(None);
         }
         Ok(Some(answer.error_for_status()?.bytes().await?.to_vec()))
+    }
+
+    /// The names of the objects in a folder; none if it is not there.
+    ///
+    /// # Errors
+    /// If nobody answers, or there are more than [`MAX_NAMES`].
+    pub async fn list(&self, bucket: &str, folder: &str) -> anyhow::Result<Vec<String>> {
+        let address = format!("{}/?limit={MAX_NAMES}", self.address(bucket, folder));
+        let request = self.client.get(address).header("Accept", "application/json");
+        let answer = request.send().await.context("the S3 server does not answer")?;
+        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+            return Ok(Vec::new());
+        }
+        let page: Value = serde_json::from_str(&answer.error_for_status()?.text().await?)?;
+        if page["ShouldDisplayLoadMore"] == true {
+            bail!("{bucket}/{folder} has more than {MAX_NAMES} objects");
+        }
+        let entries = page["Entries"].as_array().into_iter().flatten();
+        let names = entries.filter_map(|entry| entry["FullPath"].as_str()?.rsplit('/').next());
+        Ok(names.map(str::to_owned).collect())
     }
 
     /// Removes an object, or all below a key that ends with a slash.

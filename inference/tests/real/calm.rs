@@ -51,7 +51,7 @@ async fn twenty_thousand_messages_of_mixed_quality_have_one_result_each_in_order
     stage.produce((0..MESSAGES).map(|number| message(number).0)).await;
     let mut worker = stage.worker("checkpoint", &[]).await;
     worker.ready().await.unwrap();
-    let results = stage.results((0..MESSAGES).map(key)).await;
+    let results = stage.finish([worker], (0..MESSAGES).map(key)).await;
     let counts = counts(&results);
     assert_eq!((results.len(), counts.len()), (MESSAGES, MESSAGES));
 
@@ -87,7 +87,6 @@ async fn twenty_thousand_messages_of_mixed_quality_have_one_result_each_in_order
             }
         }
     }
-    worker.stop().await.unwrap();
     assert_eq!(stage.processed("checkpoint"), i64::try_from(MESSAGES).unwrap());
 }
 
@@ -106,9 +105,8 @@ async fn topics_of_every_compression_are_read_and_written() {
         let worker = stage
             .worker("checkpoint", &[("INFERENCE_OUTPUT__COMPRESSION", name)])
             .await;
-        let results = stage.results((0..200).map(key)).await;
+        let results = stage.finish([worker], (0..200).map(key)).await;
         assert_eq!(results.len(), 200, "{name}");
-        worker.stop().await.unwrap();
     }
 }
 
@@ -134,7 +132,6 @@ async fn sigterm_under_load_finishes_and_commits_all_that_is_in_hand() {
     );
     // The rest comes from another worker; nothing is answered twice.
     let worker = stage.worker("checkpoint", &[]).await;
-    let results = stage.results((0..MESSAGES).map(key)).await;
+    let results = stage.finish([worker], (0..MESSAGES).map(key)).await;
     assert_eq!(results.len(), MESSAGES);
-    worker.stop().await.unwrap();
 }

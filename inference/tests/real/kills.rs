@@ -47,13 +47,12 @@ async fn killed_twenty_times_while_messages_flow_the_worker_loses_nothing() {
     }
     assert!(batch > 0, "some lives were long enough to commit");
     let worker = stage.worker("checkpoint", &settings).await;
-    let results = stage.results((0..KILLS * ROUND).map(key)).await;
+    let results = stage.finish([worker], (0..KILLS * ROUND).map(key)).await;
     let counts = counts(&results);
     assert_eq!(counts.len(), KILLS * ROUND);
     let again = results.len() - counts.len();
     println!("{again} results came twice");
     assert!(again <= KILLS * ROUND, "{again} results came twice");
-    worker.stop().await.unwrap();
     assert_eq!(
         stage.processed("checkpoint"),
         i64::try_from(KILLS * ROUND).unwrap()

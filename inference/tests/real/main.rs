@@ -5,7 +5,9 @@
 mod calm;
 mod kills;
 mod outages;
+mod reading;
 mod s3;
 mod security;
 mod sharing;
+mod soak;
 mod stage;

@@ -46,13 +46,12 @@ async fn a_broker_that_is_away_for_twenty_seconds_costs_nothing_but_time() {
     kafka.restart().await.unwrap();
     worker.ready().await.unwrap();
     stage.produce(texts(10_000..10_500)).await;
-    let results = stage.results((0..10_500).map(key)).await;
+    let results = stage.finish([worker], (0..10_500).map(key)).await;
     assert_eq!(
         results.len(),
         10_500,
         "an idempotent producer writes nothing twice"
     );
-    worker.stop().await.unwrap();
     assert_eq!(stage.processed("checkpoint"), 10_500);
 }
 
@@ -80,8 +79,7 @@ async fn a_checkpoint_that_cannot_be_written_stops_commits_and_loses_nothing() {
     std::fs::remove_file(&commits).unwrap();
     std::fs::rename(&aside, &commits).unwrap();
     worker.ready().await.unwrap();
-    assert_eq!(stage.results((0..1_000).map(key)).await.len(), 1_000);
-    worker.stop().await.unwrap();
+    assert_eq!(stage.finish([worker], (0..1_000).map(key)).await.len(), 1_000);
     assert_eq!(stage.processed("checkpoint"), 1_000);
 }
 

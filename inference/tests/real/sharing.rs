@@ -11,13 +11,13 @@ async fn two_shards_with_a_checkpoint_each_split_the_partitions() {
     stage.produce(texts(0..2_000)).await;
     let first = stage.worker("first", &[("INFERENCE_INPUT__SHARD", "0/2")]).await;
     let second = stage.worker("second", &[("INFERENCE_INPUT__SHARD", "1/2")]).await;
-    let results = stage.results((0..2_000).map(key)).await;
-    assert_eq!(results.len(), 2_000, "no record is of both");
-    for worker in [first, second] {
+    stage.results((0..2_000).map(key)).await;
+    for worker in [&first, &second] {
         let partitions = worker.metric("inference_partitions").await;
         assert_eq!(partitions, Some(2.0));
-        worker.stop().await.unwrap();
     }
+    let results = stage.finish([first, second], (0..2_000).map(key)).await;
+    assert_eq!(results.len(), 2_000, "no record is of both");
     assert_eq!(stage.processed("first") + stage.processed("second"), 2_000);
     // Another shard's checkpoint is refused: its batches could not be finished.
     let mut wrong = stage.worker("first", &[("INFERENCE_INPUT__SHARD", "1/2")]).await;
@@ -65,14 +65,13 @@ async fn replicas_of_a_group_share_the_partitions_and_lose_nothing_when_they_cha
         until(PATIENCE, all)
             .await
             .unwrap_or_else(|| panic!("{}", second.log()));
-        let results = stage.results((0..7_000).map(key)).await;
+        let results = stage.finish([second], (0..7_000).map(key)).await;
         assert_eq!(counts(&results).len(), 7_000);
         assert_eq!(
             results.len(),
             7_000,
             "what changed hands was finished and committed before"
         );
-        second.stop().await.unwrap();
         assert!(!stage.checkpoint("none").exists());
     }
 }
@@ -100,9 +99,8 @@ async fn partitions_that_are_added_while_the_worker_runs_are_read_too() {
         .await
         .unwrap_or_else(|| panic!("{}", worker.log()));
     stage.produce(texts(200..1_000)).await;
-    let results = stage.results((0..1_000).map(key)).await;
+    let results = stage.finish([worker], (0..1_000).map(key)).await;
     assert_eq!(results.len(), 1_000);
-    worker.stop().await.unwrap();
     let (_, positions) = testbed::committed(&stage.checkpoint("checkpoint")).unwrap();
     assert_eq!(
         positions.iter().filter(|(_, _, position)| *position > 0).count(),
@@ -111,6 +109,5 @@ async fn partitions_that_are_added_while_the_worker_runs_are_read_too() {
     // A worker that starts with the longer checkpoint finds its place in all of them.
     let worker = stage.worker("checkpoint", &[]).await;
     stage.produce(texts(1_000..1_200)).await;
-    assert_eq!(stage.results((0..1_200).map(key)).await.len(), 1_200);
-    worker.stop().await.unwrap();
+    assert_eq!(stage.finish([worker], (0..1_200).map(key)).await.len(), 1_200);
 }

@@ -1,6 +1,6 @@
 //! Owns what a test against Apache Kafka stands on: a broker, topics, the model, and the worker's configuration.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,8 +9,10 @@ use checkpoint::{Location, RawS3};
 use kafka_io::{Cluster, Compression, Connection, Outgoing, RawKafka, Record, Topic};
 use sidecar::Problems;
 use tempfile::TempDir;
-use testbed::{Kafka, KafkaSettings, ModelFiles, Process, committed, consume, produce};
+use testbed::{Kafka, KafkaSettings, ModelFiles, Process, committed, produce};
 use tokio::sync::OnceCell;
+
+use crate::reading::Reading;
 
 /// How long anything may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
@@ -54,7 +56,7 @@ pub(crate) async fn broker() -> Kafka {
 pub(crate) fn settings() -> KafkaSettings {
     KafkaSettings {
         properties: vec![("message.max.bytes".to_owned(), MAX_MESSAGE_BYTES.to_owned())],
-        user: None,
+        ..KafkaSettings::default()
     }
 }
 
@@ -146,19 +148,25 @@ impl Stage {
         produce(&self.connection, compression, records).await.unwrap();
     }
 
-    /// The results, read from the beginning until each of these keys has one.
+    /// The results, read until each of these keys has one, and on to the end of the topic. What a worker that runs still
+    /// writes is not among them: who counts results calls [`Self::finish`].
     pub(crate) async fn results(&self, keys: impl IntoIterator<Item = String>) -> Vec<Record> {
-        let mut missing: HashSet<Vec<u8>> = keys.into_iter().map(String::into_bytes).collect();
-        let mut found = consume(&self.connection, &self.output, self.partitions).unwrap();
-        let mut seen = 0;
-        let complete = |records: &[Record]| {
-            for record in &records[seen..] {
-                missing.remove(record.key.as_deref().unwrap_or_default());
-            }
-            seen = records.len();
-            missing.is_empty()
-        };
-        found.take(PATIENCE, complete).await.unwrap()
+        self.finish([], keys).await
+    }
+
+    /// Waits until each of these keys has a result, stops the workers, and reads all results that there are then.
+    pub(crate) async fn finish(
+        &self,
+        workers: impl IntoIterator<Item = Process>,
+        keys: impl IntoIterator<Item = String>,
+    ) -> Vec<Record> {
+        let mut results = Reading::of(&self.connection, &self.output, self.partitions).unwrap();
+        results.until_all(keys, PATIENCE).await.unwrap();
+        for worker in workers {
+            worker.stop().await.unwrap();
+        }
+        results.read_to_end(PATIENCE).await.unwrap();
+        results.records().to_vec()
     }
 
     /// How many records the checkpoint of this name says to be processed.

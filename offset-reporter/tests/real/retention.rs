@@ -21,7 +21,7 @@ async fn what_the_broker_forgets_after_a_minute_is_kept_alive() {
         .to_vec();
     let broker = Kafka::start(&KafkaSettings {
         properties,
-        user: None,
+        ..KafkaSettings::default()
     })
     .await
     .unwrap();

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use kafka_io::{Cluster, Compression, Outgoing, Topic, TopicPartition};
 use testbed::{
-    GroupRow, Kafka, KafkaSettings, Moto, Prometheus, Pushgateway, S3Server, connection, consumer_groups,
-    produce, until,
+    FaultProxy, GroupRow, Kafka, KafkaSettings, Moto, Prometheus, Pushgateway, S3Server, connection, consume,
+    consumer_groups, produce, until,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,6 +26,8 @@ async fn an_s3_server_keeps_objects_over_a_restart() {
         s3.get("checkpoints", "query/commits/0").await.unwrap().unwrap(),
         b"v1\n{}"
     );
+    assert_eq!(s3.list("checkpoints", "query/commits").await.unwrap(), ["0"]);
+    assert!(s3.list("checkpoints", "query/offsets").await.unwrap().is_empty());
     s3.delete("checkpoints", "query/").await.unwrap();
     assert_eq!(s3.get("checkpoints", "query/commits/0").await.unwrap(), None);
     let unsigned = reqwest::get(format!("{}/checkpoints", s3.endpoint()))
@@ -91,6 +93,40 @@ async fn kafkas_own_tool_describes_a_group() {
     };
     assert_eq!(consumer_groups(servers, "reporter").await.unwrap(), [row]);
     assert_eq!(consumer_groups(servers, "nobody").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_broker_behind_a_proxy_is_reached_through_it_alone_and_survives_being_killed() {
+    let proxy = FaultProxy::start().unwrap();
+    let settings = KafkaSettings {
+        advertised_port: Some(proxy.address().port()),
+        ..KafkaSettings::default()
+    };
+    let mut kafka = Kafka::start(&settings).await.unwrap();
+    assert_eq!(kafka.bootstrap_servers(), proxy.address().to_string());
+    proxy.forward_to(kafka.listener());
+    let connection = connection(kafka.bootstrap_servers()).unwrap();
+    let topic = Topic::from("in");
+    let cluster = Cluster::new(&connection).unwrap();
+    cluster.create_topic(&topic, 1).await.unwrap();
+    let megabyte = || Outgoing {
+        topic: topic.clone(),
+        key: None,
+        value: Some(vec![b'a'; 900_000]),
+        headers: Vec::new(),
+    };
+    produce(&connection, Compression::None, [megabyte()])
+        .await
+        .unwrap();
+    assert!(proxy.counts().request_bytes > 900_000, "{:?}", proxy.counts());
+    kafka.kill().await.unwrap();
+    kafka.restart().await.unwrap();
+    // The connections that stood belong to the broker that was killed.
+    assert_eq!(kafka.bootstrap_servers(), proxy.address().to_string());
+    let mut found = consume(&connection, &topic, 1).unwrap();
+    let records = found.take(PATIENCE, |records| records.len() == 1).await.unwrap();
+    assert_eq!(records[0].offset, 0);
+    assert!(proxy.counts().answer_bytes > 900_000, "{:?}", proxy.counts());
 }
 
 /// A broker with a topic of one partition and so many records.
