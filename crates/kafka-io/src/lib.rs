@@ -10,6 +10,7 @@ mod connection;
 mod consumer;
 mod context;
 mod groups;
+mod log_offsets;
 mod mock;
 mod producer;
 mod record;
