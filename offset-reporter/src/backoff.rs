@@ -9,18 +9,13 @@ const JITTER: f64 = 0.1;
 #[derive(Debug)]
 pub(crate) struct Backoff {
     first: Duration,
-    last: Duration,
     next: Option<Duration>,
 }
 
 impl Backoff {
-    /// After the first failure `first`, doubled with each further one, at most `last`.
-    pub(crate) fn new(first: Duration, last: Duration) -> Self {
-        Self {
-            first,
-            last,
-            next: None,
-        }
+    /// After the first failure `first`, doubled with each further one.
+    pub(crate) fn new(first: Duration) -> Self {
+        Self { first, next: None }
     }
 
     /// It works again.
@@ -28,9 +23,9 @@ impl Backoff {
         self.next = None;
     }
 
-    /// How long to wait after another failure.
-    pub(crate) fn failed(&mut self) -> Duration {
-        let wait = self.next.unwrap_or(self.first).min(self.last);
+    /// How long to wait after another failure, `longest` at the most.
+    pub(crate) fn failed(&mut self, longest: Duration) -> Duration {
+        let wait = self.next.unwrap_or(self.first).min(longest);
         self.next = Some(wait.saturating_mul(2));
         wait
     }
@@ -48,18 +43,11 @@ mod tests {
     #[test]
     fn waits_double_up_to_a_bound_and_begin_anew() {
         let seconds = Duration::from_secs;
-        let mut backoff = Backoff::new(seconds(60), seconds(200));
-        assert_eq!(
-            [
-                backoff.failed(),
-                backoff.failed(),
-                backoff.failed(),
-                backoff.failed()
-            ],
-            [60, 120, 200, 200].map(seconds)
-        );
+        let mut backoff = Backoff::new(seconds(60));
+        let waits = [(); 4].map(|()| backoff.failed(seconds(200)));
+        assert_eq!(waits, [60, 120, 200, 200].map(seconds));
         backoff.succeeded();
-        assert_eq!(backoff.failed(), seconds(60));
+        assert_eq!(backoff.failed(seconds(200)), seconds(60));
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
+use tokio::time::Instant;
 
 /// What is known of a stream. What is not known is absent, and so is its metric.
 #[derive(Debug, Clone, Default)]
 pub struct StreamState {
-    /// Whether the last cycle did all that it should.
+    /// Whether the last cycle, and the last question where partitions end, did all that they should.
     pub up: bool,
     /// The newest committed batch.
     pub batch: Option<i64>,
@@ -21,12 +22,18 @@ pub struct StreamState {
     pub batch_timestamp_ms: Option<i64>,
     /// Whether a batch was planned and not committed.
     pub open_batch: bool,
+    /// Whether the checkpoint says that the query has ended for good.
+    pub ended: bool,
+    /// Since when records wait while no batch is committed.
+    pub stalled_since: Option<Instant>,
     /// Sources of the query that are not Kafka's.
     pub other_sources: usize,
     /// When a cycle succeeded last.
     pub succeeded_at: Option<SystemTime>,
     /// Partitions that the group has and the checkpoint lacks.
     pub stale_partitions: usize,
+    /// Until when what follows may be shown: a stream that hangs shows nothing old.
+    pub valid_until: Option<Instant>,
     /// By group, topic and partition.
     pub partitions: BTreeMap<(String, String, i32), PartitionState>,
 }
@@ -38,10 +45,8 @@ pub struct PartitionState {
     pub processed: i64,
     /// The first record that is still there.
     pub beginning: Option<i64>,
-    /// The next record to be written.
+    /// The next record to be written; none if the cluster has no such partition.
     pub end: Option<i64>,
-    /// Whether the cluster has no such partition.
-    pub unknown: bool,
 }
 
 /// Where a processed offset is that lies outside of its log.
@@ -57,7 +62,7 @@ impl PartitionState {
     /// How many records wait. Unknown where the end is, or where the offset is not in this log.
     pub fn lag(&self) -> Option<i64> {
         let lag = self.end? - self.processed;
-        (lag >= 0 && !self.unknown).then_some(lag)
+        (lag >= 0).then_some(lag)
     }
 
     fn out_of_range(&self) -> Option<OutOfRange> {
@@ -99,6 +104,10 @@ impl Collector for Board {
         let mut page = Page::default();
         for (name, state) in streams.iter() {
             of_stream(&mut page, name, state);
+            if state.valid_until.is_some_and(|until| Instant::now() >= until) {
+                continue;
+            }
+            of_partitions_together(&mut page, name, state);
             for ((group, topic, partition), state) in &state.partitions {
                 let partition = partition.to_string();
                 let labels = [
@@ -119,7 +128,7 @@ fn of_stream(page: &mut Page, name: &str, state: &StreamState) {
     let mut tell = |name, help, value| page.tell(name, help, &label, value);
     tell(
         "stream_up",
-        "1 if the last cycle did all that it should",
+        "1 if the last cycle, and the last question where partitions end, did all that they should",
         Some(f64::from(u8::from(state.up))),
     );
     tell(
@@ -146,7 +155,7 @@ fn of_stream(page: &mut Page, name: &str, state: &StreamState) {
     );
     tell(
         "offsets_without_commit",
-        "1 if a batch was planned and not committed, when last listed: it is in flight, or fails",
+        "1 if a batch is planned and not committed: it is in flight, or fails",
         Some(f64::from(u8::from(state.open_batch))),
     );
     tell(
@@ -164,18 +173,31 @@ fn of_stream(page: &mut Page, name: &str, state: &StreamState) {
         "Partitions that the group has and the checkpoint lacks",
         Some(count(state.stale_partitions)),
     );
-    of_partitions_together(page, name, state);
+    tell(
+        "ended",
+        "1 if the checkpoint says that the query has ended for good",
+        Some(f64::from(u8::from(state.ended))),
+    );
 }
 
 fn of_partitions_together(page: &mut Page, name: &str, state: &StreamState) {
     let label = [("stream", name)];
     let partitions = || state.partitions.values();
-    let unknown = partitions().filter(|partition| partition.unknown).count();
+    let unknown = partitions().filter(|partition| partition.end.is_none()).count();
     page.tell(
         "unknown_partitions",
         "Partitions that the cluster does not have; they are not committed",
         &label,
         Some(count(unknown)),
+    );
+    page.tell(
+        "stalled_seconds",
+        "How long records have waited without any batch that was committed; 0 if none wait",
+        &label,
+        (!state.partitions.is_empty()).then(|| {
+            let since = state.stalled_since.filter(|_| !state.ended);
+            since.map_or(0.0, |since| since.elapsed().as_secs_f64())
+        }),
     );
     for (kind, which) in [
         ("before_beginning", OutOfRange::BeforeBeginning),
@@ -269,7 +291,6 @@ mod tests {
             processed,
             beginning: Some(beginning),
             end: Some(end),
-            unknown: false,
         }
     }
 
@@ -282,14 +303,6 @@ mod tests {
         assert_eq!(
             PartitionState {
                 end: None,
-                ..state(5, 0, 9)
-            }
-            .lag(),
-            None
-        );
-        assert_eq!(
-            PartitionState {
-                unknown: true,
                 ..state(5, 0, 9)
             }
             .lag(),
@@ -315,7 +328,15 @@ mod tests {
         assert!(names(&board).contains(&"offset_reporter_processed_offset".to_owned()));
         assert!(!names(&board).contains(&"offset_reporter_lag".to_owned()));
         assert!(!names(&board).contains(&"offset_reporter_last_batch_id".to_owned()));
-        board.change("a", |state| state.partitions.clear());
+        board.change("a", |state| state.valid_until = Some(Instant::now()));
+        assert!(
+            !names(&board).contains(&"offset_reporter_processed_offset".to_owned()),
+            "it is too old"
+        );
+        board.change("a", |state| {
+            state.valid_until = None;
+            state.partitions.clear();
+        });
         assert!(!names(&board).contains(&"offset_reporter_processed_offset".to_owned()));
     }
 }

@@ -11,7 +11,7 @@ use sidecar::Problems;
 
 pub use raw::{Mode, Raw, RawReport, RawStream};
 
-use crate::progress::RewindPolicy;
+use crate::plan::RewindPolicy;
 use crate::selection::Selection;
 
 /// The name of the cluster that `[kafka]` describes.

@@ -15,12 +15,12 @@ pub enum Edge {
 
 /// The groups and logs of a cluster.
 pub trait Groups: Send + Sync + 'static {
-    /// Where partitions begin or end.
+    /// Where partitions begin or end, or why that is not known: of each by itself.
     fn log_offsets(
         &self,
         partitions: &[TopicPartition],
         edge: Edge,
-    ) -> impl Future<Output = Result<ByPartition<i64>, Refusal>> + Send;
+    ) -> impl Future<Output = ByPartition<i64>> + Send;
     /// What a group has committed: in these partitions, or in all.
     fn committed(
         &self,
@@ -43,11 +43,7 @@ pub trait Groups: Send + Sync + 'static {
 }
 
 impl Groups for Cluster {
-    async fn log_offsets(
-        &self,
-        partitions: &[TopicPartition],
-        edge: Edge,
-    ) -> Result<ByPartition<i64>, Refusal> {
+    async fn log_offsets(&self, partitions: &[TopicPartition], edge: Edge) -> ByPartition<i64> {
         match edge {
             Edge::Beginning => self.beginnings(partitions).await,
             Edge::End => self.ends(partitions).await,

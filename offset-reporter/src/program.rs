@@ -1,20 +1,22 @@
 //! Owns the wiring: which real parts the reporter is made of, and its verbs.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::Context;
 use checkpoint::{Folder, Location, S3};
-use kafka_io::Cluster;
+use kafka_io::{Cluster, RefusalKind};
+use prometheus::Registry;
 use sidecar::{Frame, FrameSettings, Peer, Program, RunMode, Settings, wait_for};
 
 use crate::config::{Config, Mode, Raw, StreamSettings};
 use crate::inspect::inspect;
-use crate::ledger::partitions;
-use crate::log_ends::LogEnds;
 use crate::metrics::Metrics;
+use crate::plan::{Rewind, RewindPolicy, Step, partitions};
 use crate::reporter::{self, Schedule};
+use crate::selection::ByGroup;
 use crate::source::{Look, Source};
 use crate::stream::{Shared, Stream};
 
@@ -32,6 +34,11 @@ pub enum Verb {
         /// As JSON, for programs
         #[arg(long)]
         json: bool,
+    },
+    /// Allow a stream one step back that its `rewind` forbids, and print it; --dry-run only prints it
+    Rewind {
+        /// The stream's name
+        stream: String,
     },
 }
 
@@ -59,7 +66,7 @@ impl Program for OffsetReporter {
             "reporting"
         );
         if mode.once {
-            return reporter::once(streams, concurrency).await;
+            return reporter::once(streams, concurrency).await.map(drop);
         }
         let schedule = Schedule {
             poll_interval: report.poll_interval,
@@ -70,9 +77,15 @@ impl Program for OffsetReporter {
 
     async fn connect(config: Config) -> Vec<Peer> {
         let s3 = unobserved(&config.raw);
+        let clusters = clusters(&config);
         let mut peers = Vec::new();
         for stream in &config.streams {
-            let (checkpoint, group) = try_stream(&config, stream, &s3).await;
+            let folder = Folder::open(&stream.checkpoint, &s3).await;
+            let (checkpoint, positions) = try_checkpoint(&config, stream, folder).await;
+            let group = match &clusters {
+                Ok(clusters) => try_groups(clusters, stream, positions).await,
+                Err(error) => Err(anyhow::anyhow!("{error:#}")),
+            };
             peers.push(peer(&format!("{} checkpoint", stream.name), checkpoint));
             peers.push(peer(&format!("{} group", stream.name), group));
         }
@@ -80,16 +93,9 @@ impl Program for OffsetReporter {
     }
 
     fn verb(verb: Verb, settings: &Settings<Self>) -> anyhow::Result<()> {
-        let Verb::Inspect { uri, json } = verb;
-        let raw = settings.raw()?;
-        let inspection = wait_for(async {
-            let folder = Folder::open(&uri, &unobserved(&raw)).await;
-            inspect(&uri, folder).await
-        })?;
-        let text = if json {
-            format!("{}\n", serde_json::to_string_pretty(&inspection)?)
-        } else {
-            inspection.render()
+        let text = match verb {
+            Verb::Inspect { uri, json } => show(&uri, json, &settings.raw()?)?,
+            Verb::Rewind { stream } => rewind(settings.checked()?, &stream, settings.mode.dry_run)?,
         };
         std::io::stdout()
             .write_all(text.as_bytes())
@@ -97,9 +103,65 @@ impl Program for OffsetReporter {
     }
 }
 
+fn show(uri: &Location, json: bool, raw: &Raw) -> anyhow::Result<String> {
+    let inspection = wait_for(async {
+        let folder = Folder::open(uri, &unobserved(raw)).await;
+        inspect(uri, folder).await
+    })?;
+    Ok(if json {
+        format!("{}\n", serde_json::to_string_pretty(&inspection)?)
+    } else {
+        inspection.render()
+    })
+}
+
+/// One turn of a stream whose steps back are all allowed.
+fn rewind(mut config: Config, name: &str, dry_run: bool) -> anyhow::Result<String> {
+    config.streams.retain(|stream| stream.name == name);
+    let stream = config.streams.first_mut();
+    let stream = stream.with_context(|| format!("the configuration has no stream {name}"))?;
+    anyhow::ensure!(
+        stream.mode == Mode::Commit,
+        "stream {name} is only observed: it has no group that could go back"
+    );
+    stream.rewind = RewindPolicy::Allow;
+    let metrics = Metrics::register(&Registry::new())?;
+    let mode = RunMode { once: true, dry_run };
+    let streams = wait_for(async { reporter::once(streams(&config, &metrics, mode).await?, 1).await })?;
+    let mut text = String::new();
+    for (
+        group,
+        Step {
+            partition,
+            from,
+            to,
+            rewind,
+        },
+    ) in streams.iter().flat_map(Stream::steps)
+    {
+        let from = from.map_or_else(|| "none".to_owned(), |from| from.to_string());
+        let rewind = rewind.map_or("", Rewind::name);
+        // Writing to a string cannot fail.
+        let _infallible = writeln!(text, "{group} {partition}: {from} -> {to} {rewind}");
+    }
+    if text.is_empty() {
+        "nothing is held back\n".clone_into(&mut text);
+    }
+    Ok(text)
+}
+
 /// S3 for somebody who does not count requests.
 fn unobserved(raw: &Raw) -> S3 {
     S3::new(raw.s3.clone(), Arc::new(|_| {}))
+}
+
+/// One client for each cluster.
+fn clusters(config: &Config) -> anyhow::Result<BTreeMap<String, Arc<Cluster>>> {
+    let of = |(name, connection): (&String, _)| {
+        let cluster = Cluster::new(connection).with_context(|| format!("the cluster {name}"))?;
+        Ok((name.clone(), Arc::new(cluster)))
+    };
+    config.clusters.iter().map(of).collect()
 }
 
 async fn streams(
@@ -108,26 +170,19 @@ async fn streams(
     mode: RunMode,
 ) -> anyhow::Result<Vec<Stream<Folder, Cluster>>> {
     let s3 = S3::new(config.raw.s3.clone(), metrics.storage_observer());
-    let mut clusters = BTreeMap::new();
-    for (name, connection) in &config.clusters {
-        let groups = Arc::new(Cluster::new(connection).with_context(|| format!("the cluster {name}"))?);
-        let ends = Arc::new(LogEnds::new(groups.clone(), config.raw.report.poll_interval));
-        clusters.insert(name, (groups, ends));
-    }
+    let clusters = clusters(config)?;
     let mut streams = Vec::with_capacity(config.streams.len());
     for settings in &config.streams {
-        let (groups, ends) = clusters
-            .get(&settings.cluster)
-            .context("the configuration was checked")?;
+        let groups = clusters.get(&settings.cluster);
         let shared = Shared {
-            groups: groups.clone(),
-            ends: ends.clone(),
+            groups: groups.context("the configuration was checked")?.clone(),
             metrics: metrics.clone(),
         };
         let folder = Folder::open(&settings.checkpoint, &s3).await;
+        let report = &config.raw.report;
         streams.push(Stream::new(
             settings.clone(),
-            config.raw.report.clone(),
+            report,
             mode.dry_run,
             folder,
             shared,
@@ -136,44 +191,52 @@ async fn streams(
     Ok(streams)
 }
 
-/// Whether a stream's checkpoint can be read, and its group be asked.
-async fn try_stream(
+/// Whether a stream's checkpoint can be read, and what it says.
+async fn try_checkpoint(
     config: &Config,
     stream: &StreamSettings,
-    s3: &S3,
-) -> (anyhow::Result<String>, anyhow::Result<String>) {
-    let folder = Folder::open(&stream.checkpoint, s3).await;
+    folder: Folder,
+) -> (anyhow::Result<String>, ByGroup) {
     let mut source = Source::new(folder, config.raw.report.list_interval);
     let look = source.look().await.with_context(|| stream.checkpoint.to_string());
-    let (found, groups) = match &look {
+    match look {
         Ok(Look::Batch(seen)) => (
-            format!("{}: batch {} is committed", stream.checkpoint, seen.newest),
+            Ok(format!(
+                "{}: batch {} is committed",
+                stream.checkpoint, seen.newest
+            )),
             stream.selection.of(&seen.log.sources),
         ),
         Ok(_) => (
-            format!("{}: no batch is committed yet", stream.checkpoint),
-            BTreeMap::new(),
+            Ok(format!("{}: no batch is committed yet", stream.checkpoint)),
+            ByGroup::new(),
         ),
-        Err(_) => (String::new(), BTreeMap::new()),
-    };
-    (look.map(|_| found), try_groups(config, stream, groups).await)
+        Err(error) => (Err(error), ByGroup::new()),
+    }
 }
 
+/// Whether a stream's groups can be asked.
 async fn try_groups(
-    config: &Config,
+    clusters: &BTreeMap<String, Arc<Cluster>>,
     stream: &StreamSettings,
-    groups: crate::selection::ByGroup,
+    groups: ByGroup,
 ) -> anyhow::Result<String> {
-    let connection = config
-        .clusters
-        .get(&stream.cluster)
-        .context("the configuration was checked")?;
-    let cluster = Cluster::new(connection)?;
+    let cluster = clusters.get(&stream.cluster);
+    let cluster = cluster.context("the configuration was checked")?;
     let mut found = Vec::new();
     for (group, offsets) in &groups {
         let partitions: Vec<_> = partitions(offsets).collect();
-        let ends = cluster.ends(&partitions).await?;
-        let known = ends.iter().filter(|(_, end)| end.is_ok()).count();
+        let mut known = 0;
+        for (partition, end) in cluster.ends(&partitions).await {
+            match end {
+                Err(refusal) if refusal.kind == RefusalKind::UnknownPartition => {}
+                end => {
+                    known += end
+                        .map(|_| 1)
+                        .with_context(|| format!("where {partition} ends"))?
+                }
+            }
+        }
         let mut line = format!("{known} of {} partitions are in the cluster", partitions.len());
         if stream.mode == Mode::Commit {
             let members = cluster.members(group).await?;

@@ -1,27 +1,29 @@
 //! Owns the loops: one task for each stream, none of which can hold up another, and how they end.
 
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::bail;
 use checkpoint::Store;
-use sidecar::{Condition, Frame, Heartbeat};
+use sidecar::{Condition, Frame};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::backoff::jittered;
 use crate::group::Groups;
-use crate::stream::{Stream, StreamError};
+use crate::stream::{Observation, Stream, TURN_LIMIT};
 
-/// A cycle that takes longer is abandoned, and begun again with the next turn. Each of its waits has a bound of its own,
-/// which together are shorter unless a checkpoint has to be searched.
-const CYCLE_LIMIT: Duration = Duration::from_mins(2);
-/// How long a cycle that is under way may go on after a signal. What it has committed is true however it ends.
-const STOP_PATIENCE: Duration = Duration::from_secs(5);
-/// How often the reporter shows that it is alive.
+/// How long a turn that is under way may go on after a signal. What it has committed is true however it ends.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often is looked whether the loops advance.
 const BEAT: Duration = Duration::from_secs(10);
+/// How much later than it should a loop may advance on a busy machine.
+const LATENESS: Duration = Duration::from_secs(30);
 
 /// How streams are run.
 #[derive(Debug, Clone, Copy)]
@@ -42,25 +44,40 @@ pub async fn run<S: Store + 'static, G: Groups>(
     frame: &Frame,
 ) -> anyhow::Result<()> {
     let permits = Arc::new(Semaphore::new(schedule.concurrency));
+    let deadlines = Arc::new(Deadlines(Mutex::new(vec![None; streams.len()])));
+    let total = u32::try_from(streams.len()).unwrap_or(u32::MAX);
     let mut loops = JoinSet::new();
-    for stream in streams {
-        let condition = frame.readiness.condition(&format!("stream {}", stream.name()));
+    for ((index, stream), number) in streams.into_iter().enumerate().zip(0u32..) {
+        let span = tracing::info_span!("stream", name = stream.name());
         let turns = Turns {
             permits: permits.clone(),
-            condition,
+            condition: frame.readiness.condition(&format!("stream {}", stream.name())),
+            deadlines: deadlines.clone(),
+            index,
             interval: schedule.poll_interval,
+            reported: None,
         };
-        loops.spawn(turns.until(frame.stop.clone(), stream));
+        // The first turns are spread evenly over the interval; jitter keeps later ones apart.
+        let first = Instant::now() + schedule.poll_interval * number / total;
+        loops.spawn(turns.until(frame.stop.clone(), first, stream).instrument(span));
     }
-    let ended = tokio::select! {
-        ended = loops.join_next() => ended,
-        () = beat(&frame.heartbeat) => None,
-    };
-    if !frame.stop.is_cancelled() {
-        bail!("a stream's loop ended by itself: {ended:?}");
+    loop {
+        // It beats for the loops: only as long as each of them advances.
+        if deadlines.are_kept() {
+            frame.heartbeat.beat();
+        }
+        tokio::select! {
+            ended = loops.join_next() => {
+                if !frame.stop.is_cancelled() {
+                    bail!("a stream's loop ended by itself: {ended:?}");
+                }
+                if ended.is_none() {
+                    return Ok(());
+                }
+            }
+            () = sleep(BEAT) => {}
+        }
     }
-    while loops.join_next().await.is_some() {}
-    Ok(())
 }
 
 /// Looks at each stream once.
@@ -70,28 +87,31 @@ pub async fn run<S: Store + 'static, G: Groups>(
 pub async fn once<S: Store + 'static, G: Groups>(
     streams: Vec<Stream<S, G>>,
     concurrency: usize,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<Stream<S, G>>> {
     let permits = Arc::new(Semaphore::new(concurrency));
     let total = streams.len();
     let mut cycles = JoinSet::new();
     for mut stream in streams {
         let permits = permits.clone();
-        cycles.spawn(async move {
+        let span = tracing::info_span!("stream", name = stream.name());
+        let cycle = async move {
             let _permit = permits.acquire_owned().await;
-            let mut result = cycle(&mut stream).await;
+            let mut result = stream.cycle().await;
             if stream.is_unconfirmed() {
-                result = cycle(&mut stream).await;
+                result = stream.cycle().await;
             }
-            (stream.name().to_owned(), result)
-        });
+            (stream, result.map_err(anyhow::Error::from))
+        };
+        cycles.spawn(cycle.instrument(span));
     }
-    let mut failed = Vec::new();
+    let (mut streams, mut failed) = (Vec::new(), Vec::new());
     while let Some(ended) = cycles.join_next().await {
-        let (name, result) = ended?;
+        let (stream, result) = ended?;
         if let Err(error) = result {
-            tracing::error!(stream = name, "{error:#}");
-            failed.push(format!("{name}: {error:#}"));
+            tracing::error!(stream = stream.name(), "{error:#}");
+            failed.push(format!("{}: {error:#}", stream.name()));
         }
+        streams.push(stream);
     }
     failed.sort();
     if !failed.is_empty() {
@@ -101,56 +121,106 @@ pub async fn once<S: Store + 'static, G: Groups>(
             failed.join("\n")
         );
     }
-    Ok(())
+    Ok(streams)
 }
+
+/// By when each loop must have advanced; none while it waits for others, whose own bounds are here.
+struct Deadlines(Mutex<Vec<Option<Instant>>>);
+
+impl Deadlines {
+    fn set(&self, index: usize, deadline: Option<Instant>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)[index] = deadline;
+    }
+
+    fn are_kept(&self) -> bool {
+        let deadlines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        deadlines
+            .iter()
+            .flatten()
+            .all(|deadline| now <= *deadline + LATENESS)
+    }
+}
+
+/// A question that is not answered yet.
+type Asked = Pin<Box<dyn Future<Output = Observation> + Send>>;
 
 /// The turns of one stream.
 struct Turns {
     permits: Arc<Semaphore>,
     condition: Condition,
+    deadlines: Arc<Deadlines>,
+    index: usize,
     interval: Duration,
+    /// Which failure was reported last: its text changes while it is the same.
+    reported: Option<&'static str>,
 }
 
 impl Turns {
-    async fn until<S: Store, G: Groups>(self, stop: CancellationToken, mut stream: Stream<S, G>) {
-        // The first looks are spread over the interval as later ones are.
-        let mut wait = self.interval.mul_f64(fastrand::f64()).min(Duration::from_secs(1));
-        while stop.run_until_cancelled(sleep(wait)).await.is_some() {
+    async fn until<S: Store + 'static, G: Groups>(
+        mut self,
+        stop: CancellationToken,
+        mut next: Instant,
+        mut stream: Stream<S, G>,
+    ) {
+        let mut asked: Option<Asked> = None;
+        loop {
+            self.deadlines.set(self.index, Some(next));
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep_until(next) => {}
+                observation = answer(&mut asked) => {
+                    asked = None;
+                    stream.show(observation);
+                    self.report(&stream);
+                    continue;
+                }
+            }
+            self.deadlines.set(self.index, None);
             let Some(Ok(permit)) = stop.run_until_cancelled(self.permits.acquire()).await else {
                 return;
             };
-            let turn = tokio::select! {
-                turn = cycle(&mut stream) => Some(turn),
-                () = patience_after(&stop) => None,
-            };
-            drop(permit);
-            match turn {
-                Some(Ok(())) => self.condition.met(),
-                // The condition tells a change of the reason once.
-                Some(Err(error)) => self.condition.unmet(format!("{error:#}")),
-                None => return,
+            self.deadlines.set(self.index, Some(Instant::now() + TURN_LIMIT));
+            tokio::select! {
+                () = stream.report() => {}
+                () = timeout_after(&stop) => return,
             }
-            wait = jittered(self.interval);
+            drop(permit);
+            if asked.is_none() {
+                asked = stream.ask().map(|asked| -> Asked { Box::pin(asked) });
+            }
+            // Without an answer nobody knows yet whether the stream is well.
+            if asked.is_none() || stream.health().is_err() {
+                self.report(&stream);
+            }
+            next = Instant::now() + jittered(self.interval);
+        }
+    }
+
+    fn report<S: Store, G: Groups>(&mut self, stream: &Stream<S, G>) {
+        match stream.health() {
+            Ok(()) => {
+                self.reported = None;
+                self.condition.met();
+            }
+            Err(error) if self.reported != Some(error.name()) => {
+                self.reported = Some(error.name());
+                self.condition.unmet(format!("{:#}", anyhow::Error::from(error)));
+            }
+            Err(_) => {}
         }
     }
 }
 
-/// A cycle, with its causes in one line where it fails.
-async fn cycle<S: Store, G: Groups>(stream: &mut Stream<S, G>) -> anyhow::Result<()> {
-    match timeout(CYCLE_LIMIT, stream.cycle()).await {
-        Ok(result) => result.map_err(|error: StreamError| error.into()),
-        Err(_elapsed) => bail!("the cycle did not end within {CYCLE_LIMIT:?}"),
+/// The answer, if there is a question.
+async fn answer(asked: &mut Option<Asked>) -> Observation {
+    match asked {
+        Some(asked) => asked.await,
+        None => std::future::pending().await,
     }
 }
 
-async fn patience_after(stop: &CancellationToken) {
+async fn timeout_after(stop: &CancellationToken) {
     stop.cancelled().await;
-    sleep(STOP_PATIENCE).await;
-}
-
-async fn beat(heartbeat: &Heartbeat) {
-    loop {
-        heartbeat.beat();
-        sleep(BEAT).await;
-    }
+    sleep(STOP_TIMEOUT).await;
 }

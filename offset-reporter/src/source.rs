@@ -1,9 +1,9 @@
 //! Owns following a checkpoint: which batch is the newest that is committed, and where it ended, for few requests.
 //!
-//! A probe for the batch after the newest known costs a twelfth of a listing, so that is what a look mostly is. A
-//! listing is made where a probe cannot tell: at the start, when nothing was found for `list_interval` (the batch may
-//! have been purged, or the checkpoint have begun anew), when numbers have gaps (asynchronous progress tracking), and
-//! when files that were listed are not there.
+//! A probe costs a twelfth of a listing, so that is what a look mostly is: for the plan of the batch after the newest known,
+//! which is written before its commit, and only behind that for commits. A listing is made where a probe cannot tell: at the
+//! start, when nothing was found for `list_interval` (the batch may have been purged, or the checkpoint have begun again),
+//! when numbers have gaps (asynchronous progress tracking), and when files that were listed are not there.
 //!
 //! An offsets file without its commit is never used: that batch was planned, not processed.
 
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use checkpoint::{
-    BatchId, COMMITS, LogError, METADATA, OFFSETS, OffsetLog, Store, StoreError, StoreErrorKind,
+    BatchId, COMMITS, LogError, METADATA, OFFSETS, OffsetLog, Store, StoreError, StoreErrorKind, StoredFile,
     TopicOffsets, batch_ids, initial_key, parse_initial, parse_query_id,
 };
 use tokio::time::Instant;
@@ -27,6 +27,8 @@ const FALLBACKS: usize = 10;
 
 /// How many sources of a query are looked for before its first batch.
 const INITIAL_SOURCES: usize = 4;
+/// A file by which whoever runs a query says that it has ended for good. A batch that is committed later contradicts it.
+const ENDED: &str = "ended";
 /// What comes before the first batch: the next one is batch 0.
 pub const BEFORE_FIRST: BatchId = BatchId(-1);
 
@@ -78,6 +80,11 @@ pub enum SourceError {
         "there is no checkpoint: neither `metadata` nor a batch in `commits`; is the place right, and did the query start?"
     )]
     Missing,
+    /// It was there before.
+    #[error(
+        "the checkpoint vanished: `metadata` and the batches in `commits` were there before; was it deleted or moved?"
+    )]
+    Vanished,
     /// A file cannot be understood.
     #[error("{key} cannot be used")]
     Unusable {
@@ -94,6 +101,7 @@ impl SourceError {
         match self {
             Self::Store(error) => error.kind.name(),
             Self::Missing => "missing",
+            Self::Vanished => "vanished",
             Self::Unusable {
                 source: LogError::Version(_),
                 ..
@@ -116,8 +124,12 @@ pub struct Source<S> {
     told_at: Option<Instant>,
     /// When the query's id was looked at last.
     query_at: Option<Instant>,
-    /// Whether a batch was planned behind the newest, when last listed.
+    /// Whether a batch was planned behind the newest.
     open_batch: bool,
+    /// Whether the query has ended for good, when last listed.
+    ended: bool,
+    /// Whether there was a query or a batch before.
+    was_there: bool,
 }
 
 impl<S: Store> Source<S> {
@@ -132,12 +144,19 @@ impl<S: Store> Source<S> {
             told_at: None,
             query_at: None,
             open_batch: false,
+            ended: false,
+            was_there: false,
         }
     }
 
-    /// Whether, when last listed, a batch was planned and not committed: it is being processed, or fails.
+    /// Whether a batch was planned and not committed: it is being processed, or fails.
     pub fn has_open_batch(&self) -> bool {
         self.open_batch
+    }
+
+    /// Whether the checkpoint says that the query has ended for good.
+    pub fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// Makes the next look list, and not probe.
@@ -164,7 +183,7 @@ impl<S: Store> Source<S> {
         if !is_recent(self.query_at, self.list_interval) && self.read_query().await? {
             return self.list().await;
         }
-        match self.gallop(known).await {
+        match self.probe(known).await {
             Ok(None) => Ok(Look::Unchanged),
             Ok(Some((newest, committed_at))) => {
                 let Ok(log) = self.read_log(newest).await? else {
@@ -172,7 +191,7 @@ impl<S: Store> Source<S> {
                 };
                 self.newest = Some(newest);
                 self.told_at = Some(Instant::now());
-                self.open_batch = false;
+                self.ended = false;
                 Ok(self.seen(newest, log, committed_at, false).into())
             }
             // Some roles get a refusal where a file is missing. If listing works, that is what it was.
@@ -187,6 +206,32 @@ impl<S: Store> Source<S> {
 
     fn may_probe(&self) -> bool {
         !self.only_lists && is_recent(self.told_at, self.list_interval)
+    }
+
+    /// The newest commit behind `known`, and whether a batch is planned behind that.
+    async fn probe(&mut self, known: BatchId) -> Result<Option<(BatchId, Option<SystemTime>)>, StoreError> {
+        self.open_batch = self.is_planned(known.next()).await?;
+        if !self.open_batch {
+            return Ok(None);
+        }
+        let found = self.gallop(known).await?;
+        if let Some((newest, _)) = found {
+            self.open_batch = self.is_planned(newest.next()).await?;
+        }
+        Ok(found)
+    }
+
+    /// A file that may be missing; none if it is refused, as some roles get it for a missing file.
+    async fn probed(&self, key: &str) -> Result<Option<Option<StoredFile>>, StoreError> {
+        match self.store.read(key).await {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind == StoreErrorKind::Denied => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn is_planned(&self, batch: BatchId) -> Result<bool, StoreError> {
+        Ok(self.store.read(&batch.key(OFFSETS)).await?.is_some())
     }
 
     /// The newest commit behind `known`: 1, 2, 4, 8 … batches further as long as there is one, then by halves.
@@ -225,7 +270,7 @@ impl<S: Store> Source<S> {
             };
             let commit = self.store.read(&newest.key(COMMITS)).await?;
             if let (Some(commit), Ok(log)) = (commit, self.read_log(newest).await?) {
-                self.listed(&commits, newest).await?;
+                self.listed(&commits, newest, commit.modified).await?;
                 return Ok(self.seen(newest, log, commit.modified, true).into());
             }
         }
@@ -255,9 +300,26 @@ impl<S: Store> Source<S> {
     }
 
     /// Notes what a listing told beside the newest batch.
-    async fn listed(&mut self, commits: &[BatchId], newest: BatchId) -> Result<(), StoreError> {
-        self.open_batch = self.store.read(&newest.next().key(OFFSETS)).await?.is_some();
+    async fn listed(
+        &mut self,
+        commits: &[BatchId],
+        newest: BatchId,
+        committed_at: Option<SystemTime>,
+    ) -> Result<(), StoreError> {
         self.only_lists |= commits.windows(2).any(|pair| pair[1] != pair[0].next());
+        let next = if self.only_lists {
+            None
+        } else {
+            self.probed(&newest.next().key(OFFSETS)).await?
+        };
+        self.only_lists |= next.is_none();
+        self.open_batch = match next {
+            Some(plan) => plan.is_some(),
+            None => self.is_listed_after(newest).await?,
+        };
+        let ended = self.probed(ENDED).await?.flatten();
+        self.was_there = true;
+        self.ended = ended.is_some_and(|ended| ended.modified >= committed_at);
         self.newest = Some(newest);
         self.told_at = Some(Instant::now());
         Ok(())
@@ -266,8 +328,13 @@ impl<S: Store> Source<S> {
     fn without_batch(&mut self) -> Result<Look, SourceError> {
         if self.query.is_empty() {
             self.newest = None;
-            return Err(SourceError::Missing);
+            return Err(if self.was_there {
+                SourceError::Vanished
+            } else {
+                SourceError::Missing
+            });
         }
+        self.was_there = true;
         self.newest = Some(BEFORE_FIRST);
         self.told_at = Some(Instant::now());
         Ok(Look::NoBatch {
@@ -305,6 +372,12 @@ impl<S: Store> Source<S> {
             }
         }
         Ok(sources)
+    }
+
+    /// Whether any batch behind this one is planned.
+    async fn is_listed_after(&self, batch: BatchId) -> Result<bool, StoreError> {
+        let planned = self.batches(OFFSETS).await?;
+        Ok(planned.last().is_some_and(|last| *last > batch))
     }
 
     async fn batches(&self, folder: &str) -> Result<Vec<BatchId>, StoreError> {

@@ -1,76 +1,65 @@
-//! Owns one stream: the loop that looks at its checkpoint, judges what it saw and brings the group there.
+//! Owns one stream: what its checkpoint says, brought to its groups, and shown beside the ends of its logs.
 //!
-//! A cycle always goes all the way. Where the checkpoint cannot be read, what was read before is still kept alive in the
-//! group and its lag still shown; where the group refuses, the checkpoint is still followed. Each has its own wait
-//! after failures.
+//! A turn always goes all the way. If the checkpoint cannot be read, what was read before is still kept alive in the group,
+//! and its lag still shown; if the group refuses, the checkpoint is still followed. Each has its own wait after failures.
+//! What is asked of the logs is asked last, and no commit waits for the answer.
 
+mod committer;
 mod error;
-mod found;
 mod gate;
+mod observer;
 mod pruning;
-mod reporting;
+mod snapshot;
 
-use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use checkpoint::Store;
-use kafka_io::{Refusal, TopicPartition};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use self::committer::Committer;
 pub use self::error::StreamError;
-use self::found::Found;
 use self::gate::Gate;
-use crate::config::{Mode, RawReport, StreamSettings};
+pub use self::observer::Observation;
+use self::observer::Observer;
+use self::pruning::Pruner;
+use self::snapshot::{Confirmations, Snapshot};
+use crate::config::{RawReport, StreamSettings};
 use crate::group::Groups;
-use crate::ledger::{Ledger, Stamp};
-use crate::log_ends::LogEnds;
 use crate::metrics::Metrics;
-use crate::progress::{Batch, Hold, Progress, Rewind, Sight, Verdict};
-use crate::selection::ByGroup;
+use crate::plan::{Rules, Step};
 use crate::source::{Look, Seen, Source, SourceError};
 
+/// A turn that takes longer is cut off, which is a failure like others. Each of its waits has a bound of its own, but a
+/// damaged checkpoint on a slow store takes many.
+pub const TURN_LIMIT: Duration = Duration::from_mins(2);
 /// The longest wait after failures of the store.
 const LAST_LOOK_WAIT: Duration = Duration::from_mins(5);
 /// The waits after a refusal that only a person can end.
 const FIRST_REFUSAL_WAIT: Duration = Duration::from_mins(1);
 const LAST_REFUSAL_WAIT: Duration = Duration::from_mins(10);
 
-/// What is to be reported.
-#[derive(Debug, Clone)]
-struct Report {
-    groups: ByGroup,
-    stamp: Stamp,
-    /// Why it goes back, if it does.
-    rewind: Option<Rewind>,
-    /// When the checkpoint had it, until the group has it too.
-    committed_at: Option<SystemTime>,
-}
-
 /// A stream.
 pub struct Stream<S, G> {
     settings: StreamSettings,
-    report: RawReport,
-    dry_run: bool,
+    list_interval: Duration,
     source: Source<S>,
-    groups: Arc<G>,
-    ends: Arc<LogEnds<G>>,
     metrics: Metrics,
-    progress: Option<Progress>,
-    found: Option<Found>,
-    wanted: Option<Report>,
-    ledgers: BTreeMap<String, Ledger>,
+    /// What was read and is not believed yet.
+    pending: Option<Snapshot>,
+    confirmations: Confirmations,
+    /// What is reported.
+    accepted: Option<Snapshot>,
+    committer: Committer<G>,
+    observer: Observer<G>,
+    pruner: Pruner<G>,
     looks: Gate,
-    /// What the closed gate of looks is about, so that it is told as long as it is closed.
+    /// Why the gate of looks is closed, so that it is reported as long as it is closed.
     unreadable: Option<Arc<SourceError>>,
-    commits: Gate,
-    /// What the closed gate of commits is about, so that it is told as long as it is closed.
-    refused: Option<Refusal>,
-    beginnings: BTreeMap<TopicPartition, i64>,
-    beginnings_at: Option<Instant>,
-    /// Partitions that only the group has, and since when that is known.
-    stale: BTreeMap<(String, TopicPartition), Instant>,
-    pruned_at: Option<Instant>,
+    /// How the last turn went, and the last answer about ends.
+    reported: Result<(), StreamError>,
+    observed: Result<(), StreamError>,
 }
 
 /// What the streams of a reporter share.
@@ -78,8 +67,6 @@ pub struct Stream<S, G> {
 pub struct Shared<G> {
     /// The groups of the stream's cluster.
     pub groups: Arc<G>,
-    /// Where that cluster's partitions end.
-    pub ends: Arc<LogEnds<G>>,
     /// The metrics.
     pub metrics: Metrics,
 }
@@ -88,36 +75,32 @@ impl<S: Store, G: Groups> Stream<S, G> {
     /// A stream whose checkpoint is in `store`. With `dry_run` it says what it would commit, and commits nothing.
     pub fn new(
         settings: StreamSettings,
-        report: RawReport,
+        report: &RawReport,
         dry_run: bool,
         store: S,
         shared: Shared<G>,
     ) -> Self {
-        let Shared {
-            groups,
-            ends,
-            metrics,
-        } = shared;
+        let Shared { groups, metrics } = shared;
+        let rules = Rules {
+            rewind: settings.rewind,
+            keepalive: report.keepalive_interval,
+        };
+        let names = (settings.name.clone(), settings.cluster.clone());
         Self {
+            list_interval: report.list_interval,
             source: Source::new(store, report.list_interval),
-            looks: Gate::new(report.poll_interval, LAST_LOOK_WAIT),
+            pending: None,
+            confirmations: Confirmations::default(),
+            accepted: None,
+            committer: Committer::new(settings.clone(), rules, dry_run, groups.clone(), metrics.clone()),
+            observer: Observer::new(names, groups.clone(), metrics.clone(), report),
+            pruner: Pruner::new(settings.clone(), report, groups, metrics.clone()),
+            looks: Gate::new(report.poll_interval),
             unreadable: None,
-            commits: Gate::new(FIRST_REFUSAL_WAIT, LAST_REFUSAL_WAIT),
+            reported: Ok(()),
+            observed: Ok(()),
             settings,
-            report,
-            dry_run,
-            groups,
-            ends,
             metrics,
-            progress: None,
-            found: None,
-            wanted: None,
-            ledgers: BTreeMap::new(),
-            refused: None,
-            beginnings: BTreeMap::new(),
-            beginnings_at: None,
-            stale: BTreeMap::new(),
-            pruned_at: None,
         }
     }
 
@@ -126,101 +109,134 @@ impl<S: Store, G: Groups> Stream<S, G> {
         &self.settings.name
     }
 
-    /// Looks once, and brings the group to where the checkpoint is.
+    /// A turn, and the answer about ends.
     ///
     /// # Errors
     /// Where not all of that could be done; what could be is.
     pub async fn cycle(&mut self) -> Result<(), StreamError> {
-        let began = Instant::now();
-        let looked = self.look().await;
-        let reported = self.bring().await;
-        let result = looked.and(reported);
-        self.tell(&result, began.elapsed());
-        result
+        self.report().await;
+        if let Some(asked) = self.ask() {
+            let observation = asked.await;
+            self.show(observation);
+        }
+        self.health()
+    }
+
+    /// Why it is not well, if it is not.
+    ///
+    /// # Errors
+    /// Where the last turn, or the last question about ends, failed.
+    pub fn health(&self) -> Result<(), StreamError> {
+        self.reported.clone().and_then(|()| self.observed.clone())
+    }
+
+    /// What was committed at the last turn, by group, or would have been.
+    pub fn steps(&self) -> &[(String, Step)] {
+        self.committer.steps()
     }
 
     /// Whether it waits for a second listing to confirm what the first one said.
     pub fn is_unconfirmed(&self) -> bool {
-        self.progress.as_ref().is_some_and(Progress::is_unconfirmed)
+        self.confirmations.are_missing()
     }
 
-    fn tell(&self, result: &Result<(), StreamError>, took: Duration) {
-        let Metrics {
-            cycles,
-            duration,
-            failures,
-            last_success,
-            board,
-            ..
-        } = &self.metrics;
-        cycles.inc();
-        duration.observe(took.as_secs_f64());
-        if let Err(error) = result {
-            failures.with_label_values(&[self.name(), error.name()]).inc();
+    /// A turn: looks once, and brings the groups to where the checkpoint is.
+    pub async fn report(&mut self) {
+        let began = Instant::now();
+        let turn = timeout(TURN_LIMIT, self.turn()).await;
+        self.reported = turn.unwrap_or(Err(StreamError::TimeLimit(TURN_LIMIT)));
+        self.metrics
+            .turned(&self.settings.name, &self.reported, began.elapsed());
+        let open = self.source.has_open_batch();
+        let has_ended = self.source.has_ended();
+        self.metrics.board.change(&self.settings.name, |state| {
+            state.open_batch = open;
+            state.ended = has_ended;
+        });
+        self.tell_health();
+    }
+
+    /// The question where the positions are in their logs; none if there are no positions.
+    pub fn ask(&mut self) -> Option<impl Future<Output = Observation> + Send + use<S, G>> {
+        let snapshot = self.accepted.as_ref()?;
+        Some(self.observer.ask(snapshot))
+    }
+
+    /// Takes the answer.
+    pub fn show(&mut self, observation: Observation) {
+        self.committer.exist(observation.known());
+        self.observed = self.observer.show(observation);
+        if let Err(error) = &self.observed {
+            self.metrics.failed(&self.settings.name, error);
         }
+        self.tell_health();
+    }
+
+    fn tell_health(&self) {
+        let is_well = self.health().is_ok();
         let now = SystemTime::now();
-        board.change(self.name(), |state| {
-            state.up = result.is_ok();
-            state.open_batch = self.source.has_open_batch();
-            if result.is_ok() {
+        self.metrics.board.change(&self.settings.name, |state| {
+            state.up = is_well;
+            if is_well {
                 state.succeeded_at = Some(now);
             }
         });
-        if result.is_ok() {
-            let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            last_success.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+        if is_well {
+            self.metrics.succeeded(now);
         }
     }
 
-    /// Takes over what there is to be seen.
+    async fn turn(&mut self) -> Result<(), StreamError> {
+        let looked = self.look().await;
+        let believed = self.believe().await;
+        let committed = self.commit().await;
+        looked.and(believed).and(committed)
+    }
+
     async fn look(&mut self) -> Result<(), StreamError> {
         if self.looks.is_open() {
             match self.find().await {
                 Ok(found) => {
                     self.looks.pass();
                     self.unreadable = None;
-                    self.found = found.or(self.found.take());
+                    self.pending = found.or(self.pending.take());
                 }
                 Err(error) => {
-                    self.looks.close();
+                    let longest = match error {
+                        SourceError::Missing | SourceError::Vanished => self.list_interval,
+                        _ => LAST_LOOK_WAIT,
+                    };
+                    self.looks.close(longest);
                     self.unreadable = Some(Arc::new(error));
                 }
             }
         }
-        if let Some(source) = &self.unreadable {
-            let (place, source) = (self.settings.checkpoint.to_string(), source.clone());
-            return Err(StreamError::Source { place, source });
-        }
-        // What was found waits here while Kafka cannot tell what was reported before, and while it is forbidden.
-        let Some(found) = self.found.take() else {
+        let Some(source) = self.unreadable.clone() else {
             return Ok(());
         };
-        let judged = self.judge(&found).await;
-        if judged.is_err() {
-            self.found = Some(found);
-        }
-        judged
+        let place = self.settings.checkpoint.to_string();
+        Err(StreamError::Source { place, source })
     }
 
-    async fn find(&mut self) -> Result<Option<Found>, SourceError> {
+    async fn find(&mut self) -> Result<Option<Snapshot>, SourceError> {
         match self.source.look().await? {
             Look::Unchanged => Ok(None),
             Look::Batch(seen) => {
                 self.tell_batch(&seen);
-                Ok(Some(Found::of(
-                    &seen,
-                    self.settings.selection.of(&seen.log.sources),
-                )))
+                let groups = self.settings.selection.of(&seen.log.sources);
+                Ok(Some(Snapshot::of(&seen, groups)))
             }
             Look::NoBatch { .. } if !self.settings.report_initial => Ok(None),
-            // A query without a batch stands at its initial positions.
+            // A query without a batch stands at its initial positions, which it writes some time after its id.
             Look::NoBatch { query } => {
                 let only = self.settings.selection.source.as_deref();
                 let initial = self.source.initial(only).await?;
-                Ok(Some(Found::before_first(
-                    &query,
-                    self.settings.selection.of(&initial),
-                )))
+                if initial.is_empty() {
+                    self.source.list_next();
+                    return Ok(None);
+                }
+                let groups = self.settings.selection.of(&initial);
+                Ok(Some(Snapshot::before_first(&query, groups)))
             }
         }
     }
@@ -235,7 +251,6 @@ impl<S: Store, G: Groups> Stream<S, G> {
         } = seen;
         if newest != readable {
             tracing::warn!(
-                stream = self.name(),
                 newest = newest.0,
                 readable = readable.0,
                 "the positions of the newest batch cannot be read; an older one stands in until they can"
@@ -249,68 +264,47 @@ impl<S: Store, G: Groups> Stream<S, G> {
         });
     }
 
-    /// Makes what was found what is to be reported, if it may be.
-    async fn judge(&mut self, found: &Found) -> Result<(), StreamError> {
-        let is_first = self.progress.is_none();
-        self.read_back(&found.groups).await?;
-        let Some(progress) = &mut self.progress else {
+    /// Makes what was read what is reported, if it can be believed. It waits here while Kafka cannot say what was reported
+    /// before.
+    async fn believe(&mut self) -> Result<(), StreamError> {
+        let Some(pending) = &self.pending else {
             return Ok(());
         };
-        let rewind = match progress.judge(&found.sight) {
-            Verdict::Report => None,
-            Verdict::Rewind(reason) => Some(reason),
-            Verdict::Hold(hold) => return self.hold(hold, &found.sight),
-        };
-        progress.reported(&found.sight);
-        let Sight { query, readable, .. } = &found.sight;
-        let batch = Batch {
-            query: query.clone(),
-            id: *readable,
-        };
-        let stamp = Stamp {
-            batch,
-            timestamp_ms: found.timestamp_ms.unwrap_or_default(),
-        };
-        if self.wanted.as_ref().is_none_or(|wanted| wanted.stamp != stamp) {
-            tracing::debug!(stream = self.name(), batch = readable.0, ?rewind, "newer batch");
-            let committed_at = found.committed_at.filter(|_| !is_first);
-            self.wanted = Some(Report {
-                groups: found.groups.clone(),
-                stamp,
-                rewind,
-                committed_at,
-            });
+        let query = &pending.stamp.query;
+        let mut reported = self.committer.newest_of(query, &pending.groups).await?;
+        if let Some(accepted) = self
+            .accepted
+            .as_ref()
+            .filter(|accepted| accepted.stamp.query == *query)
+        {
+            reported = reported.max(Some(accepted.stamp.batch));
         }
+        let Some(mut snapshot) = self.pending.take() else {
+            return Ok(());
+        };
+        let newest = snapshot.newest.0;
+        if let Some(doubt) = self.confirmations.doubt(&snapshot, reported) {
+            self.metrics.held(&self.settings.name, doubt.name());
+            self.source.list_next();
+            tracing::info!(newest, reason = doubt.name(), "not reported for now");
+            return Ok(());
+        }
+        tracing::debug!(newest, "believed");
+        if self.accepted.is_none() {
+            snapshot.committed_at = None;
+        }
+        self.accepted = Some(snapshot);
         Ok(())
     }
 
-    fn hold(&mut self, hold: Hold, sight: &Sight) -> Result<(), StreamError> {
-        let reason = match hold {
-            Hold::Unconfirmed => "unconfirmed",
-            Hold::Unreadable => "unreadable",
-            Hold::Forbidden(rewind) => rewind.name(),
+    async fn commit(&mut self) -> Result<(), StreamError> {
+        let Some(accepted) = &mut self.accepted else {
+            return Ok(());
         };
-        self.metrics.holds.with_label_values(&[self.name(), reason]).inc();
-        match hold {
-            Hold::Forbidden(_) => Err(StreamError::Held(format!(
-                "batch {} of query {} is not reported: it goes back ({reason}), which `rewind` forbids; to allow it once, \
-                 restart with rewind = \"allow\"",
-                sight.newest, sight.query
-            ))),
-            Hold::Unconfirmed | Hold::Unreadable => {
-                self.source.list_next();
-                tracing::info!(
-                    stream = self.name(),
-                    newest = sight.newest.0,
-                    reason,
-                    "not reported for now"
-                );
-                Ok(())
-            }
+        self.committer.commit(accepted).await?;
+        if self.committer.is_writing() {
+            self.pruner.prune(&accepted.groups).await?;
         }
-    }
-
-    fn is_committing(&self) -> bool {
-        self.settings.mode == Mode::Commit && !self.dry_run
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! Owns questions to a cluster, each with a time limit.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use rdkafka::topic_partition_list::Offset;
 use tokio::task::spawn_blocking;
 
 use crate::context::{Quiet, describe};
+use crate::log_offsets::Leaders;
 use crate::unanswered::Unanswered;
 use crate::{Connection, KafkaError, Partition, Topic};
 
@@ -31,6 +33,7 @@ pub(crate) type AskingClient = BaseConsumer<Quiet>;
 pub struct Cluster {
     pub(crate) client: Arc<AskingClient>,
     pub(crate) unanswered: Unanswered,
+    pub(crate) leaders: Leaders,
     config: ClientConfig,
     bootstrap_servers: String,
 }
@@ -43,6 +46,7 @@ impl Cluster {
         Ok(Self {
             client: Arc::new(asking_client(&config)?),
             unanswered: Unanswered::default(),
+            leaders: Leaders::default(),
             config,
             bootstrap_servers: connection.bootstrap_servers().to_owned(),
         })
@@ -148,6 +152,11 @@ impl Cluster {
     }
 
     fn ask(&self, topic: &Topic) -> Result<Vec<Partition>, KafkaError> {
+        Ok(self.ask_leaders(topic)?.into_keys().collect())
+    }
+
+    /// The leader of each partition of a topic, by its number; waits for the answer.
+    pub(crate) fn ask_leaders(&self, topic: &Topic) -> Result<BTreeMap<Partition, i32>, KafkaError> {
         let metadata = self
             .client
             .fetch_metadata(Some(topic.as_str()), PATIENCE)
@@ -157,15 +166,13 @@ impl Cluster {
                 let reason = trouble.or(said).unwrap_or_else(|| error.to_string());
                 KafkaError::new(format!("no broker of {} answers", self.bootstrap_servers), reason)
             })?;
-        let mut partitions: Vec<Partition> = metadata
+        Ok(metadata
             .topics()
             .iter()
             .filter(|found| found.name() == topic.as_str() && found.error().is_none())
             .flat_map(rdkafka::metadata::MetadataTopic::partitions)
-            .map(|partition| Partition(partition.id()))
-            .collect();
-        partitions.sort_unstable();
-        Ok(partitions)
+            .map(|partition| (Partition(partition.id()), partition.leader()))
+            .collect())
     }
 }
 

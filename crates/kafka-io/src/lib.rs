@@ -14,6 +14,7 @@ mod producer;
 mod admin;
 mod cluster;
 mod groups;
+mod log_offsets;
 mod refusal;
 mod topic_id;
 mod unanswered;

@@ -44,9 +44,9 @@ impl Refusal {
         }
     }
 
-    /// The cluster has no such partition.
-    pub(crate) fn unknown_partition() -> Self {
-        Self::of(Code::UnknownTopicOrPartition, None)
+    /// The partition has no leader at the moment.
+    pub(crate) fn without_leader() -> Self {
+        Self::of(Code::LeaderNotAvailable, None)
     }
 
     /// Nobody answered in the time that a call is given.
@@ -54,6 +54,19 @@ impl Refusal {
         Self::of(
             Code::OperationTimedOut,
             Some(format!("no answer within {after:?}")),
+        )
+    }
+
+    /// No broker answered.
+    pub(crate) fn unreachable(error: &impl std::fmt::Display) -> Self {
+        Self::of(Code::BrokerTransportFailure, Some(error.to_string()))
+    }
+
+    /// The answer has no offset: librdkafka gives a negative one where the leader did not answer.
+    pub(crate) fn without_offset() -> Self {
+        Self::of(
+            Code::OperationTimedOut,
+            Some("the partition's leader did not answer".to_owned()),
         )
     }
 
@@ -84,6 +97,11 @@ fn kind(code: Code) -> RefusalKind {
         | Code::RebalanceInProgress
         | Code::NotLeaderForPartition
         | Code::LeaderNotAvailable
+        | Code::FencedLeaderEpoch
+        | Code::UnknownLeaderEpoch
+        | Code::OffsetNotAvailable
+        | Code::ReplicaNotAvailable
+        | Code::KafkaStorageError
         | Code::RequestTimedOut
         | Code::NetworkException
         | Code::BrokerNotAvailable

@@ -9,7 +9,7 @@ use kafka_io::RawKafka;
 use serde::{Deserialize, Serialize};
 use sidecar::{RawAdmin, RawLog};
 
-use crate::progress::RewindPolicy;
+use crate::plan::RewindPolicy;
 use crate::selection::SourcesAs;
 
 /// The configuration file; `offset-reporter.toml` beside the program shows and explains it.

@@ -14,9 +14,10 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(first: Duration, last: Duration) -> Self {
+    /// Closed for `first` after the first failure, twice as long after each further one.
+    pub(super) fn new(first: Duration) -> Self {
         Self {
-            backoff: Backoff::new(first, last),
+            backoff: Backoff::new(first),
             closed_until: None,
         }
     }
@@ -30,7 +31,8 @@ impl Gate {
         self.closed_until = None;
     }
 
-    pub(super) fn close(&mut self) {
-        self.closed_until = Some(Instant::now() + self.backoff.failed());
+    /// After another failure, for `longest` at the most.
+    pub(super) fn close(&mut self, longest: Duration) {
+        self.closed_until = Some(Instant::now() + self.backoff.failed(longest));
     }
 }

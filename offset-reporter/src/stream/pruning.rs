@@ -1,39 +1,68 @@
-//! Owns what a group has that its checkpoint lacks: found, told, and forgotten where the stream says so.
+//! Owns what a group has that its checkpoint lacks: found, reported, and forgotten where the stream says so.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use checkpoint::Store;
 use kafka_io::TopicPartition;
 use tokio::time::Instant;
 
-use super::reporting::by_partition;
-use super::{Stream, StreamError};
+use super::committer::by_partition;
+use super::error::StreamError;
+use crate::config::{RawReport, StreamSettings};
 use crate::group::Groups;
-use crate::ledger::partitions;
+use crate::metrics::Metrics;
+use crate::plan::partitions;
 use crate::selection::ByGroup;
 
-impl<S: Store, G: Groups> Stream<S, G> {
+/// Looks for partitions that only the groups of a stream have.
+pub(super) struct Pruner<G> {
+    settings: StreamSettings,
+    interval: Duration,
+    prune_after: Duration,
+    groups: Arc<G>,
+    metrics: Metrics,
+    /// Partitions that only the group has, and since when that is known.
+    stale: BTreeMap<(String, TopicPartition), Instant>,
+    pruned_at: Option<Instant>,
+}
+
+impl<G: Groups> Pruner<G> {
+    pub(super) fn new(
+        settings: StreamSettings,
+        report: &RawReport,
+        groups: Arc<G>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            settings,
+            interval: report.keepalive_interval,
+            prune_after: report.prune_after,
+            groups,
+            metrics,
+            stale: BTreeMap::new(),
+            pruned_at: None,
+        }
+    }
+
     /// Finds partitions that only the groups have: of a topic that the query no longer reads, whose lag would grow for
     /// ever. They are reported, and forgotten where the stream says so.
     pub(super) async fn prune(&mut self, groups: &ByGroup) -> Result<(), StreamError> {
-        let is_early = self
-            .pruned_at
-            .is_some_and(|at| at.elapsed() < self.report.keepalive_interval);
-        if is_early || !self.is_committing() {
+        if self.pruned_at.is_some_and(|at| at.elapsed() < self.interval) {
             return Ok(());
         }
         self.pruned_at = Some(Instant::now());
         let mut stale = Vec::new();
         for (group, offsets) in groups {
-            let told = match self.groups.committed(group, None).await {
-                Ok(told) => told,
+            let answer = match self.groups.committed(group, None).await {
+                Ok(answer) => answer,
                 Err(refusal) => {
-                    tracing::debug!(stream = self.name(), group, %refusal, "what else the group has is unknown");
+                    tracing::debug!(group, %refusal, "what else the group has is unknown");
                     continue;
                 }
             };
             let ours: Vec<_> = partitions(offsets).collect();
-            let others = told
+            let others = answer
                 .into_iter()
                 .map(|(partition, _)| partition)
                 .filter(|partition| !ours.contains(partition));
@@ -51,7 +80,7 @@ impl<S: Store, G: Groups> Stream<S, G> {
             })
             .collect();
         self.stale = since;
-        let is_due = |since: &Instant| since.elapsed() >= self.report.prune_after;
+        let is_due = |since: &Instant| since.elapsed() >= self.prune_after;
         let due: Vec<_> = self
             .stale
             .iter()
@@ -63,19 +92,16 @@ impl<S: Store, G: Groups> Stream<S, G> {
             .change(&self.settings.name, |state| state.stale_partitions = due.len());
         for (group, partition) in due {
             if !self.settings.prune {
-                tracing::warn!(stream = self.name(), group, %partition,
+                tracing::warn!(group, %partition,
                     "the group has a partition that the checkpoint lacks; its lag grows for ever unless `prune` is true");
                 continue;
             }
-            let told = self.groups.forget(&group, std::slice::from_ref(&partition)).await;
-            let told = told.and_then(by_partition);
-            told.map_err(|refusal| {
-                self.kafka(
-                    &format!("cannot forget {partition} of the group {group}"),
-                    refusal,
-                )
+            let answer = self.groups.forget(&group, std::slice::from_ref(&partition)).await;
+            answer.and_then(by_partition).map_err(|refusal| {
+                let what = format!("cannot forget {partition} of the group {group}");
+                StreamError::kafka(&self.settings.cluster, &what, refusal)
             })?;
-            tracing::info!(stream = self.name(), group, %partition, "forgotten: the checkpoint lacks it");
+            tracing::info!(group, %partition, "forgotten: the checkpoint lacks it");
             self.stale.remove(&(group, partition));
         }
         Ok(())

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use offset_reporter::config::{Config, Raw, StreamSettings};
-use offset_reporter::log_ends::LogEnds;
 use offset_reporter::metrics::Metrics;
 use offset_reporter::stream::{Shared, Stream};
 use prometheus::Registry;
@@ -33,18 +32,13 @@ impl Stage {
         let metrics = Metrics::register(&registry).unwrap();
         let groups = Arc::new(kafka.clone());
         let report = config.raw.report.clone();
-        let ends = Arc::new(LogEnds::new(groups.clone(), report.poll_interval));
         let settings: StreamSettings = config.streams[0].clone();
         let stream = Stream::new(
             settings,
-            report,
+            &report,
             dry_run,
             store.clone(),
-            Shared {
-                groups,
-                ends,
-                metrics,
-            },
+            Shared { groups, metrics },
         );
         Self {
             kafka: kafka.clone(),

@@ -82,12 +82,18 @@ async fn a_look_that_finds_nothing_costs_one_request() {
     stage.cycle().await;
     store.requests();
     stage.cycle().await;
-    assert_eq!(store.requests(), ["get commits/1"]);
+    assert_eq!(store.requests(), ["get offsets/1"]);
     store.commit(1, 7);
     stage.cycle().await;
     assert_eq!(
         store.requests(),
-        ["get commits/1", "get commits/2", "get offsets/1"]
+        [
+            "get offsets/1",
+            "get commits/1",
+            "get commits/2",
+            "get offsets/2",
+            "get offsets/1"
+        ]
     );
     stage.run(Duration::from_mins(1)).await;
     assert_eq!(
@@ -114,7 +120,7 @@ async fn many_batches_at_once_are_found_in_few_requests() {
     assert_eq!(stage.kafka.has("g", "t", 0), Some(45));
     let requests = store.requests();
     assert!(
-        requests.len() <= 14 && requests.iter().all(|request| request.starts_with("get")),
+        requests.len() <= 16 && requests.iter().all(|request| request.starts_with("get")),
         "{requests:?}"
     );
 }
@@ -289,4 +295,100 @@ async fn a_dry_run_and_a_stream_that_is_only_observed_commit_nothing() {
         observed.metric("lag{group=\"g\",partition=\"0\",stream=\"s\",topic=\"t\"}"),
         Some(4.0)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn initial_positions_that_come_after_the_query_are_reported() {
+    let store = FakeStore::of_query(QUERY);
+    let mut stage = Stage::new(&store, &FakeKafka::with(40), "");
+    stage.cycle().await;
+    store.put("sources/0/0", "\0v1\n{\"t\":{\"0\":3}}");
+    stage.run(Duration::from_mins(2)).await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn initial_positions_are_reported_after_a_restart_whatever_an_older_query_left() {
+    let store = FakeStore::of_query(QUERY);
+    store.put("sources/0/0", "\0v1\n{\"t\":{\"0\":30},\"u\":{\"0\":30}}");
+    let kafka = FakeKafka::with(40);
+    kafka.end("u", 0, 40);
+    kafka.give("g", "t", 7, "q=1f3a99c2 b=-1 t=0");
+    kafka.give("g", "u", 7, "q=aaaaaaaa b=90 t=1795337460366");
+    let mut stage = Stage::new(&store, &kafka, "rewind = \"never\"");
+    drop(stage.stream.cycle().await);
+    assert_eq!(
+        (kafka.has("g", "t", 0), kafka.has("g", "u", 0)),
+        (Some(30), Some(30))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_runs_is_seen_also_behind_one_that_was_just_committed() {
+    let store = FakeStore::of_query(QUERY);
+    store.commit(0, 5);
+    let mut stage = Stage::new(&store, &FakeKafka::with(400), "");
+    let open = |stage: &Stage| stage.metric("offsets_without_commit{stream=\"s\"}");
+    stage.cycle().await;
+    assert_eq!(open(&stage), Some(0.0));
+    for batch in 1..9 {
+        store.commit(batch, 10 * batch);
+        store.plan(batch + 1, &format!("{{\"t\":{{\"0\":{}}}}}", 10 * batch + 10));
+        stage.cycle().await;
+        assert_eq!(open(&stage), Some(1.0), "batch {} runs", batch + 1);
+    }
+    store.put("commits/9", "v1\n{}");
+    stage.cycle().await;
+    assert_eq!(open(&stage), Some(0.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_runs_behind_a_gap_is_seen() {
+    let store = FakeStore::of_query(QUERY);
+    for batch in [5, 10] {
+        store.commit(batch, 10 * batch);
+    }
+    store.plan(15, "{\"t\":{\"0\":150}}");
+    let mut stage = Stage::new(&store, &FakeKafka::with(1000), "");
+    stage.cycle().await;
+    assert_eq!(stage.metric("offsets_without_commit{stream=\"s\"}"), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_stands_still_before_waiting_records_differs_from_an_idle_one() {
+    let store = FakeStore::of_query(QUERY);
+    store.commit(0, 5);
+    let mut stage = Stage::new(&store, &FakeKafka::with(5), "");
+    let stalled = |stage: &Stage| stage.metric("stalled_seconds{stream=\"s\"}");
+    stage.run(Duration::from_mins(10)).await;
+    assert_eq!(stalled(&stage), Some(0.0), "it is idle");
+    stage.kafka.end("t", 0, 9);
+    stage.run(Duration::from_mins(10)).await;
+    let seconds = stalled(&stage).unwrap();
+    assert!((590.0..=600.0).contains(&seconds), "{seconds}");
+    store.commit(1, 7);
+    stage.stream.cycle().await.unwrap();
+    assert_eq!(
+        stalled(&stage),
+        Some(0.0),
+        "a batch came, though records still wait"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_is_said_to_have_ended_is_not_missed_until_it_commits_again() {
+    let store = FakeStore::of_query(QUERY);
+    store.commit(0, 5);
+    store.put("ended", "");
+    let mut stage = Stage::new(&store, &FakeKafka::with(9), "");
+    stage.run(Duration::from_mins(10)).await;
+    let told = |stage: &Stage| {
+        let of = |name: &str| stage.metric(&format!("{name}{{stream=\"s\"}}"));
+        (of("ended"), of("stalled_seconds"), of("stream_up"))
+    };
+    assert_eq!(told(&stage), (Some(1.0), Some(0.0), Some(1.0)));
+    store.commit(1, 7);
+    stage.cycle().await;
+    assert_eq!(told(&stage).0, Some(0.0));
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(7));
 }

@@ -10,6 +10,8 @@ mod fake_s3;
 mod fakes;
 mod faults;
 mod following;
+mod log_ends;
+mod loops;
 mod process;
 mod refusals;
 mod rewinds;

@@ -82,7 +82,7 @@ async fn what_the_policy_forbids_is_held_and_told() {
     stage.run(Duration::from_mins(1)).await;
     let told = stage.failing_cycle().await;
     assert!(
-        told.contains("new_query") && told.contains("rewind = \"allow\""),
+        told.contains("(new_query), which `rewind` forbids, the first of them t-0 from 90 to 5; to allow it once: offset-reporter rewind s"),
         "{told}"
     );
     assert_eq!(stage.kafka.has("g", "t", 0), Some(90));
@@ -133,7 +133,10 @@ async fn a_partition_that_somebody_else_committed_ahead_is_lowered_with_that_rea
     kafka.give("g", "t", 95, "by hand");
     let mut held = Stage::new(&store, &kafka, "rewind = \"new_query\"");
     let told = held.failing_cycle().await;
-    assert!(told.contains("1 partitions would go back (lowered)"), "{told}");
+    assert!(
+        told.contains("1 partitions of group g would go back (lowered)"),
+        "{told}"
+    );
     assert_eq!(kafka.has("g", "t", 0), Some(95));
     let mut stage = Stage::new(&store, &kafka, "");
     stage.cycle().await;
@@ -156,4 +159,50 @@ async fn a_reporter_that_looks_once_lists_twice_where_a_lower_batch_must_be_conf
         .await
         .unwrap();
     assert_eq!(kafka.has("g", "t", 0), Some(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_query_that_is_ahead_goes_back_nowhere_and_no_policy_holds_it() {
+    let store = ten_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(200), "rewind = \"never\"");
+    stage.cycle().await;
+    store.clear();
+    store.put("metadata", &format!("{{\"id\":\"{ANOTHER}\"}}"));
+    store.commit(0, 120);
+    stage.run(Duration::from_secs(80)).await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(120));
+    assert_eq!(stage.metric("stream_up{stream=\"s\"}"), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_reason_of_a_step_back_outlives_a_failed_commit_and_a_newer_batch() {
+    let store = ten_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(100), "rewind = \"new_query\"");
+    stage.cycle().await;
+    begin_anew(&store);
+    stage.kafka.refuse_commits(true);
+    stage.run(Duration::from_secs(80)).await;
+    store.commit(1, 7);
+    stage.run(Duration::from_secs(20)).await;
+    stage.kafka.refuse_commits(false);
+    stage.run(Duration::from_secs(20)).await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(7));
+    assert_eq!(
+        (rewinds(&stage, "new_query"), rewinds(&stage, "lowered")),
+        (Some(1.0), None)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_back_that_was_made_by_hand_ends_the_hold() {
+    let store = ten_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(100), "rewind = \"never\"");
+    stage.cycle().await;
+    begin_anew(&store);
+    stage.run(Duration::from_secs(80)).await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(90), "it is held");
+    stage.kafka.give("g", "t", 5, "by hand");
+    store.commit(1, 8);
+    stage.run(Duration::from_secs(30)).await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(8));
 }

@@ -104,7 +104,7 @@ async fn a_role_that_is_refused_what_is_missing_is_served_by_listings() {
     let mut stage = Stage::new(&store, &FakeKafka::with(100), "");
     stage.cycle().await;
     store.fail(Some(|request| {
-        (request == "get commits/3").then_some(StoreErrorKind::Denied)
+        (request == "get offsets/3").then_some(StoreErrorKind::Denied)
     }));
     stage.cycle().await;
     store.fail(None);
@@ -162,4 +162,54 @@ async fn a_wrong_place_is_told() {
         told.contains("/checkpoint") && told.contains("there is no checkpoint"),
         "{told}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_vanished_is_not_taken_for_one_that_never_began() {
+    let store = three_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(100), "");
+    stage.cycle().await;
+    store.clear();
+    stage.run(Duration::from_mins(2)).await;
+    let told = stage.failing_cycle().await;
+    assert!(
+        told.contains("the checkpoint vanished") && !told.contains("did the query start"),
+        "{told}"
+    );
+    assert!(
+        stage
+            .metric("failures_total{reason=\"vanished\",stream=\"s\"}")
+            .is_some()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_is_missing_is_looked_for_once_in_a_list_interval() {
+    let store = FakeStore::default();
+    let mut stage = Stage::new(&store, &FakeKafka::with(9), "");
+    stage.run(Duration::from_hours(1)).await;
+    store.put("metadata", &format!("{{\"id\":\"{QUERY}\"}}"));
+    store.commit(0, 5);
+    stage.run(Duration::from_secs(70)).await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_is_cut_off_is_a_failure_and_loses_nothing() {
+    let store = three_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(100), "");
+    stage.cycle().await;
+    store.hang(true);
+    let told = stage.failing_cycle().await;
+    assert!(told.contains("the turn was cut off"), "{told}");
+    assert_eq!(
+        stage.metric("failures_total{reason=\"time_limit\",stream=\"s\"}"),
+        Some(1.0)
+    );
+    assert_eq!(stage.metric("stream_up{stream=\"s\"}"), Some(0.0));
+    store.hang(false);
+    store.commit(3, 30);
+    stage.cycle().await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(30));
+    assert_eq!(stage.metric("stream_up{stream=\"s\"}"), Some(1.0));
 }

@@ -9,6 +9,13 @@ use offset_reporter::group::{Edge, Groups};
 #[derive(Default)]
 struct Kafka {
     ends: BTreeMap<TopicPartition, i64>,
+    beginnings: BTreeMap<TopicPartition, i64>,
+    /// Partitions whose leader refuses to say where they begin and end, with this code.
+    refused_ends: BTreeMap<TopicPartition, &'static str>,
+    /// Questions about ends are not answered.
+    ends_hang: bool,
+    /// Commits are refused, with a code that passes.
+    refuses_commits: bool,
     groups: BTreeMap<(String, TopicPartition), Committed>,
     /// Groups with members.
     used: BTreeSet<String>,
@@ -37,6 +44,31 @@ impl FakeKafka {
             .unwrap()
             .ends
             .insert(TopicPartition::new(topic, partition), end);
+    }
+
+    /// Retention removes what comes before.
+    pub(crate) fn begin_at(&self, topic: &str, partition: i32, beginning: i64) {
+        let partition = TopicPartition::new(topic, partition);
+        self.0.lock().unwrap().beginnings.insert(partition, beginning);
+    }
+
+    /// The leader of a partition refuses to say where it ends, or no longer does.
+    pub(crate) fn refuse_end(&self, topic: &str, partition: i32, code: Option<&'static str>) {
+        let partition = TopicPartition::new(topic, partition);
+        let mut kafka = self.0.lock().unwrap();
+        match code {
+            Some(code) => kafka.refused_ends.insert(partition, code),
+            None => kafka.refused_ends.remove(&partition),
+        };
+    }
+
+    /// Nobody answers a question about ends.
+    pub(crate) fn hang_ends(&self, hang: bool) {
+        self.0.lock().unwrap().ends_hang = hang;
+    }
+
+    pub(crate) fn refuse_commits(&self, refuse: bool) {
+        self.0.lock().unwrap().refuses_commits = refuse;
     }
 
     pub(crate) fn delete_topic(&self, topic: &str) {
@@ -113,23 +145,20 @@ fn refusal(kind: RefusalKind, code: &str) -> Refusal {
 }
 
 impl Groups for FakeKafka {
-    async fn log_offsets(
-        &self,
-        partitions: &[TopicPartition],
-        edge: Edge,
-    ) -> Result<ByPartition<i64>, Refusal> {
-        let kafka = self.answers()?;
-        let offset = |partition: &TopicPartition| match kafka.ends.get(partition) {
-            None => Err(refusal(
-                RefusalKind::UnknownPartition,
-                "UNKNOWN_TOPIC_OR_PARTITION",
-            )),
-            Some(end) => Ok(if edge == Edge::End { *end } else { 0 }),
+    async fn log_offsets(&self, partitions: &[TopicPartition], edge: Edge) -> ByPartition<i64> {
+        let hangs = self.0.lock().unwrap().ends_hang;
+        if hangs {
+            std::future::pending::<()>().await;
+        }
+        let kafka = self.answers();
+        let offset = |partition: &TopicPartition| {
+            let kafka = kafka.as_ref().map_err(Clone::clone)?;
+            offset_of(kafka, partition, edge)
         };
-        Ok(partitions
+        partitions
             .iter()
             .map(|partition| (partition.clone(), offset(partition)))
-            .collect())
+            .collect()
     }
 
     async fn committed(
@@ -155,12 +184,20 @@ impl Groups for FakeKafka {
         metadata: &str,
     ) -> Result<ByPartition<()>, Refusal> {
         let mut kafka = self.answers()?;
+        if kafka.refuses_commits {
+            return Err(refusal(RefusalKind::Passing, "NOT_COORDINATOR"));
+        }
         let mut told = Vec::new();
         for (partition, offset) in offsets {
             let result = if kafka.used.contains(group) {
                 Err(refusal(RefusalKind::InUse, "UNKNOWN_MEMBER_ID"))
             } else if kafka.denied_topics.contains(partition.topic.as_str()) {
                 Err(refusal(RefusalKind::Denied, "TOPIC_AUTHORIZATION_FAILED"))
+            } else if !kafka.ends.contains_key(partition) {
+                Err(refusal(
+                    RefusalKind::UnknownPartition,
+                    "UNKNOWN_TOPIC_OR_PARTITION",
+                ))
             } else {
                 kafka
                     .commits
@@ -191,4 +228,21 @@ impl Groups for FakeKafka {
             .map(|partition| (partition.clone(), Ok(())))
             .collect())
     }
+}
+
+/// Where a partition begins or ends, as its leader says.
+fn offset_of(kafka: &Kafka, partition: &TopicPartition, edge: Edge) -> Result<i64, Refusal> {
+    if let Some(code) = kafka.refused_ends.get(partition) {
+        return Err(refusal(RefusalKind::Passing, code));
+    }
+    let Some(end) = kafka.ends.get(partition) else {
+        return Err(refusal(
+            RefusalKind::UnknownPartition,
+            "UNKNOWN_TOPIC_OR_PARTITION",
+        ));
+    };
+    Ok(match edge {
+        Edge::End => *end,
+        Edge::Beginning => kafka.beginnings.get(partition).copied().unwrap_or_default(),
+    })
 }

@@ -12,12 +12,15 @@ pub(crate) type Fault = fn(&str) -> Option<StoreErrorKind>;
 
 #[derive(Default)]
 struct Files {
-    content: BTreeMap<String, Vec<u8>>,
+    /// Their content, and when they were written.
+    content: BTreeMap<String, (Vec<u8>, SystemTime)>,
     /// Files that are listed and cannot be read for so many reads.
     late: BTreeMap<String, usize>,
     /// What listings show instead of the truth, one after the other.
     old_listings: Vec<Vec<String>>,
     fault: Option<Fault>,
+    /// Requests are not answered.
+    hangs: bool,
     requests: Vec<String>,
 }
 
@@ -46,12 +49,10 @@ impl FakeStore {
                     let name = entry.file_name().into_string().unwrap();
                     let key = format!("{part}/{name}");
                     let content = std::fs::read(entry.path()).unwrap();
-                    store
-                        .0
-                        .lock()
-                        .unwrap()
-                        .content
-                        .insert(key.trim_start_matches('/').to_owned(), content);
+                    store.0.lock().unwrap().content.insert(
+                        key.trim_start_matches('/').to_owned(),
+                        (content, SystemTime::now()),
+                    );
                 }
             }
         }
@@ -63,7 +64,7 @@ impl FakeStore {
             .lock()
             .unwrap()
             .content
-            .insert(key.to_owned(), content.as_bytes().to_vec());
+            .insert(key.to_owned(), (content.as_bytes().to_vec(), SystemTime::now()));
     }
 
     pub(crate) fn remove(&self, key: &str) {
@@ -103,12 +104,21 @@ impl FakeStore {
         self.0.lock().unwrap().fault = fault;
     }
 
+    /// Nobody answers a request.
+    pub(crate) fn hang(&self, hangs: bool) {
+        self.0.lock().unwrap().hangs = hangs;
+    }
+
     /// The requests since the last call.
     pub(crate) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().requests)
     }
 
-    fn asked(&self, request: String) -> Result<(), StoreError> {
+    async fn asked(&self, request: String) -> Result<(), StoreError> {
+        let hangs = self.0.lock().unwrap().hangs;
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         let mut files = self.0.lock().unwrap();
         let fault = files.fault.and_then(|fault| fault(&request));
         files.requests.push(request.clone());
@@ -126,21 +136,21 @@ impl FakeStore {
 
 impl Store for FakeStore {
     async fn read(&self, key: &str) -> Result<Option<StoredFile>, StoreError> {
-        self.asked(format!("get {key}"))?;
+        self.asked(format!("get {key}")).await?;
         let mut files = self.0.lock().unwrap();
         if let Some(times) = files.late.get_mut(key).filter(|times| **times > 0) {
             *times -= 1;
             return Ok(None);
         }
         let content = files.content.get(key).cloned();
-        Ok(content.map(|content| StoredFile {
+        Ok(content.map(|(content, modified)| StoredFile {
             content,
-            modified: Some(SystemTime::now()),
+            modified: Some(modified),
         }))
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<String>, StoreError> {
-        self.asked(format!("list {folder}"))?;
+        self.asked(format!("list {folder}")).await?;
         let mut files = self.0.lock().unwrap();
         if !files.old_listings.is_empty() {
             return Ok(files.old_listings.remove(0));

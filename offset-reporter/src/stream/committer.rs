@@ -1,0 +1,327 @@
+//! Owns bringing a stream's groups to where its checkpoint is: what they have, what they are given, and that it was stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use checkpoint::{BatchId, TopicOffsets};
+use kafka_io::{ByPartition, Committed, Refusal, RefusalKind, TopicPartition};
+use tokio::time::Instant;
+
+use super::error::{StreamError, advice};
+use super::gate::Gate;
+use super::snapshot::Snapshot;
+use super::{FIRST_REFUSAL_WAIT, LAST_REFUSAL_WAIT};
+use crate::config::{Mode, StreamSettings};
+use crate::group::Groups;
+use crate::metrics::Metrics;
+use crate::plan::{CommittedOffsets, Rules, Stamp, Step};
+use crate::selection::ByGroup;
+
+/// Commits for one stream.
+pub(super) struct Committer<G> {
+    settings: StreamSettings,
+    rules: Rules,
+    is_dry_run: bool,
+    groups: Arc<G>,
+    metrics: Metrics,
+    has: BTreeMap<String, CommittedOffsets>,
+    gate: Gate,
+    /// Why the gate is closed, so that it is reported as long as it is closed.
+    refused: Option<StreamError>,
+    /// What was committed at the last turn, or would have been.
+    steps: Vec<(String, Step)>,
+}
+
+impl<G: Groups> Committer<G> {
+    pub(super) fn new(
+        settings: StreamSettings,
+        rules: Rules,
+        is_dry_run: bool,
+        groups: Arc<G>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            settings,
+            rules,
+            is_dry_run,
+            groups,
+            metrics,
+            has: BTreeMap::new(),
+            gate: Gate::new(FIRST_REFUSAL_WAIT),
+            refused: None,
+            steps: Vec::new(),
+        }
+    }
+
+    /// What was committed at the last turn, by group, or would have been.
+    pub(super) fn steps(&self) -> &[(String, Step)] {
+        &self.steps
+    }
+
+    pub(super) fn is_writing(&self) -> bool {
+        self.settings.mode == Mode::Commit && !self.is_dry_run
+    }
+
+    /// Records that the cluster has these partitions.
+    pub(super) fn exist<'p>(&mut self, partitions: impl Iterator<Item = &'p TopicPartition> + Clone) {
+        for offsets in self.has.values_mut() {
+            partitions.clone().for_each(|partition| offsets.exists(partition));
+        }
+    }
+
+    /// The newest batch of this query that the groups have, after what is not known of them was read.
+    pub(super) async fn newest_of(
+        &mut self,
+        query: &str,
+        groups: &ByGroup,
+    ) -> Result<Option<BatchId>, StreamError> {
+        let mut newest = None;
+        for (group, offsets) in groups {
+            self.read_back(group, offsets).await?;
+            newest = newest.max(self.of(group).newest_of(query, offsets));
+        }
+        Ok(newest)
+    }
+
+    /// Commits what is due; what a group's refusal hinders is done for the others.
+    pub(super) async fn commit(&mut self, snapshot: &mut Snapshot) -> Result<(), StreamError> {
+        self.steps.clear();
+        if !self.gate.is_open() {
+            return self.refused.clone().map_or(Ok(()), Err);
+        }
+        let mut result = Ok(());
+        for (group, offsets) in &snapshot.groups {
+            let committed = self.commit_group(group, offsets, &snapshot.stamp).await;
+            result = result.and(committed);
+        }
+        if result.is_ok() {
+            self.gate.pass();
+            self.refused = None;
+        }
+        if self.is_writing() && !self.steps.is_empty() && result.is_ok() {
+            self.metrics
+                .committed(&self.settings.name, snapshot.committed_at.take());
+        }
+        result
+    }
+
+    async fn commit_group(
+        &mut self,
+        group: &str,
+        offsets: &TopicOffsets,
+        stamp: &Stamp,
+    ) -> Result<(), StreamError> {
+        self.read_back(group, offsets).await?;
+        let rules = self.rules;
+        let plan = self.of(group).plan(offsets, stamp, rules, Instant::now());
+        if !plan.steps.is_empty() {
+            if self.is_writing() {
+                self.write(group, &plan.steps, stamp).await?;
+            } else {
+                self.pretend(group, plan.steps, stamp);
+            }
+        }
+        self.judge_held(group, &plan.held)
+    }
+
+    /// Reads what a group has, where that is not known. Of a stream that is only observed nobody asks: it is as if its
+    /// group had what was seen last.
+    async fn read_back(&mut self, group: &str, offsets: &TopicOffsets) -> Result<(), StreamError> {
+        let unread = self.of(group).unread(offsets);
+        if unread.is_empty() || self.settings.mode == Mode::Observe {
+            return Ok(());
+        }
+        let answer = self.committed(group, &unread).await?;
+        self.of(group).record(&unread, &answer);
+        Ok(())
+    }
+
+    async fn committed(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<BTreeMap<TopicPartition, Committed>, StreamError> {
+        let answer = self.groups.committed(group, Some(partitions)).await;
+        answer.and_then(by_partition).map_err(|refusal| {
+            let what = format!("cannot read back the group {group}");
+            StreamError::kafka(&self.settings.cluster, &what, refusal)
+        })
+    }
+
+    /// Records what would be committed as if it were: it is said once.
+    fn pretend(&mut self, group: &str, steps: Vec<Step>, stamp: &Stamp) {
+        let metadata = stamp.render();
+        let committed = |step: &Step| Committed {
+            offset: step.to,
+            metadata: metadata.clone(),
+        };
+        let answer = steps.iter().map(|step| (step.partition.clone(), committed(step)));
+        let asked: Vec<_> = steps.iter().map(|step| step.partition.clone()).collect();
+        let answer = answer.collect();
+        let has = self.of(group);
+        has.record(&asked, &answer);
+        has.complete(BTreeSet::new(), Instant::now());
+        if self.settings.mode == Mode::Observe {
+            return;
+        }
+        for Step {
+            partition,
+            from,
+            to,
+            rewind,
+        } in &steps
+        {
+            let rewind = rewind.map(|reason| reason.name());
+            tracing::info!(group, %partition, from, to, rewind, "would commit");
+        }
+        self.steps
+            .extend(steps.into_iter().map(|step| (group.to_owned(), step)));
+    }
+
+    /// Commits, and reads back that it was stored.
+    async fn write(&mut self, group: &str, steps: &[Step], stamp: &Stamp) -> Result<(), StreamError> {
+        let offsets: Vec<_> = steps
+            .iter()
+            .map(|step| (step.partition.clone(), step.to))
+            .collect();
+        let partitions: Vec<_> = steps.iter().map(|step| step.partition.clone()).collect();
+        let answer = match self.groups.commit(group, &offsets, &stamp.render()).await {
+            Ok(answer) => answer,
+            // Kafka says it of the whole where it is so of each partition.
+            Err(refusal) if refusal.kind == RefusalKind::UnknownPartition => partitions
+                .iter()
+                .map(|partition| (partition.clone(), Err(refusal.clone())))
+                .collect(),
+            Err(refusal) => return Err(self.refused(group, "all partitions", refusal, true)),
+        };
+        let stored = self.committed(group, &partitions).await?;
+        self.of(group).record(&partitions, &stored);
+        let is_stored = |step: &&Step| {
+            stored
+                .get(&step.partition)
+                .is_some_and(|has| has.offset == step.to)
+        };
+        self.report_stored(group, steps.iter().filter(is_stored), stamp);
+        let absent = self.judge_refusals(group, answer)?;
+        let differs = |(partition, offset): &&(TopicPartition, i64)| {
+            let stored = stored.get(partition).map(|committed| committed.offset);
+            stored != Some(*offset) && !absent.contains(partition)
+        };
+        if let Some((partition, offset)) = offsets.iter().find(differs) {
+            let refusal = Refusal {
+                kind: RefusalKind::Passing,
+                code: "READ_BACK".to_owned(),
+                reason: "somebody else commits to this group; give the stream a group of its own".to_owned(),
+            };
+            self.metrics.refused_commit(&self.settings.name, &refusal);
+            let what = format!(
+                "group {group} does not have offset {offset} of {partition}, which was just committed"
+            );
+            return Err(StreamError::Kafka {
+                what,
+                source: refusal,
+            });
+        }
+        self.of(group).complete(absent, Instant::now());
+        Ok(())
+    }
+
+    /// The partitions that the cluster does not have. Any other refusal fails the turn; all are counted.
+    fn judge_refusals(
+        &mut self,
+        group: &str,
+        answer: ByPartition<()>,
+    ) -> Result<BTreeSet<TopicPartition>, StreamError> {
+        let (asked, mut absent, mut refusals) = (answer.len(), BTreeSet::new(), Vec::new());
+        for (partition, answer) in answer {
+            match answer {
+                Ok(()) => {}
+                Err(refusal) if refusal.kind == RefusalKind::UnknownPartition => {
+                    absent.insert(partition);
+                }
+                Err(refusal) => refusals.push((partition, refusal)),
+            }
+        }
+        let are_all = refusals.len() == asked;
+        for (_, refusal) in refusals.iter().skip(1) {
+            self.metrics.refused_commit(&self.settings.name, refusal);
+        }
+        match refusals.into_iter().next() {
+            None => Ok(absent),
+            Some((partition, refusal)) => Err(self.refused(group, &partition.to_string(), refusal, are_all)),
+        }
+    }
+
+    /// Counts a refusal. What only a person can mend is not tried again at once, if nothing could be committed.
+    fn refused(&mut self, group: &str, what: &str, refusal: Refusal, is_all: bool) -> StreamError {
+        self.metrics.refused_commit(&self.settings.name, &refusal);
+        let needs_person = matches!(
+            refusal.kind,
+            RefusalKind::InUse | RefusalKind::Denied | RefusalKind::Permanent
+        );
+        let what = format!(
+            "group {group} was refused the commit of {what}{}",
+            advice(refusal.kind)
+        );
+        let error = StreamError::Kafka {
+            what,
+            source: refusal,
+        };
+        if needs_person && is_all {
+            self.refused = Some(error.clone());
+            self.gate.close(LAST_REFUSAL_WAIT);
+        }
+        error
+    }
+
+    /// A step back counts when it is stored.
+    fn report_stored<'s>(&mut self, group: &str, stored: impl Iterator<Item = &'s Step>, stamp: &Stamp) {
+        let mut back = BTreeMap::<_, Vec<&Step>>::new();
+        for step in stored {
+            if let Some(reason) = step.rewind {
+                back.entry(reason).or_default().push(step);
+            }
+            self.steps.push((group.to_owned(), step.clone()));
+        }
+        for (reason, steps) in back {
+            let Step {
+                partition, from, to, ..
+            } = steps[0];
+            let (batch, partitions, reason) = (stamp.batch.0, steps.len(), reason.name());
+            tracing::warn!(group, batch, partitions, reason, %partition, from, to, "went back");
+            self.metrics.went_back(&self.settings.name, reason);
+        }
+    }
+
+    /// What is held is read again before the next plan: a person may have reset the group.
+    fn judge_held(&mut self, group: &str, held: &[Step]) -> Result<(), StreamError> {
+        let Some(first) = held.first() else { return Ok(()) };
+        let reasons: BTreeSet<_> = held.iter().filter_map(|step| step.rewind).collect();
+        for reason in &reasons {
+            self.metrics.held(&self.settings.name, reason.name());
+        }
+        self.of(group).forget(held);
+        let reasons: Vec<_> = reasons.iter().map(|reason| reason.name()).collect();
+        Err(StreamError::Held {
+            stream: self.settings.name.clone(),
+            group: group.to_owned(),
+            partitions: held.len(),
+            first: Box::new(first.clone()),
+            reasons: reasons.join(", "),
+        })
+    }
+
+    fn of(&mut self, group: &str) -> &mut CommittedOffsets {
+        self.has.entry(group.to_owned()).or_default()
+    }
+}
+
+/// All, or the first refusal. Of a partition that is not there, a group has nothing.
+pub(super) fn by_partition<T>(answer: ByPartition<T>) -> Result<BTreeMap<TopicPartition, T>, Refusal> {
+    let is_unknown = |answer: &Result<T, Refusal>| matches!(answer, Err(refusal) if refusal.kind == RefusalKind::UnknownPartition);
+    answer
+        .into_iter()
+        .filter(|(_, answer)| !is_unknown(answer))
+        .map(|(partition, answer)| Ok((partition, answer?)))
+        .collect()
+}
