@@ -257,11 +257,18 @@ mod tests {
 
     #[test]
     fn commits_to_s3_are_rarer_unless_the_configuration_says_otherwise() {
-        let interval = |toml: &str| Config::try_from(toml::from_str::<Raw>(toml).unwrap()).unwrap().commit_interval;
+        let interval = |toml: &str| {
+            Config::try_from(toml::from_str::<Raw>(toml).unwrap())
+                .unwrap()
+                .commit_interval
+        };
         assert_eq!(interval(""), Duration::from_secs(1));
         let s3 = "[progress]\ncheckpoint = \"s3://bucket/prefix\"\n";
         assert_eq!(interval(s3), Duration::from_secs(5));
-        assert_eq!(interval(&format!("{s3}commit_interval = \"2s\"")), Duration::from_secs(2));
+        assert_eq!(
+            interval(&format!("{s3}commit_interval = \"2s\"")),
+            Duration::from_secs(2)
+        );
     }
 
     #[test]

@@ -102,7 +102,11 @@ impl<T> Ledger<T> {
 
     /// Marks the position of a partition as one to commit, though nothing was acknowledged: the partition begins here.
     pub fn mark_moved(&mut self, partition: Partition) {
-        if self.lanes.get(&partition).is_some_and(|lane| lane.position.is_some()) {
+        if self
+            .lanes
+            .get(&partition)
+            .is_some_and(|lane| lane.position.is_some())
+        {
             self.moved.insert(partition);
         }
     }

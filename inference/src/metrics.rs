@@ -210,7 +210,10 @@ impl Metrics {
         let partitions: Vec<i32> = partitions.iter().map(|partition| partition.0).collect();
         match what {
             Rebalance::Lost => {
-                tracing::warn!(?partitions, "partitions were lost; others process their records again");
+                tracing::warn!(
+                    ?partitions,
+                    "partitions were lost; others process their records again"
+                );
             }
             _ => tracing::info!(?partitions, kind, "rebalanced"),
         }

@@ -152,7 +152,10 @@ impl<M: Model, L: Fn() -> anyhow::Result<M>> Session<M, L> {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "a model that panicked cannot be loaded again");
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "a model that panicked cannot be loaded again"
+                    );
                     return;
                 }
             }
@@ -186,7 +189,10 @@ impl<M: Model, L: Fn() -> anyhow::Result<M>> Session<M, L> {
     fn entities(&mut self, texts: &[&str]) -> anyhow::Result<Vec<Result<Vec<Entity>, TextError>>> {
         let Self { model, .. } = self;
         if let Ok(mut outcomes) = catch_unwind(AssertUnwindSafe(|| model.entities(texts))) {
-            outcomes.resize(texts.len(), Err(TextError::Failed("it gave no answer".to_owned())));
+            outcomes.resize(
+                texts.len(),
+                Err(TextError::Failed("it gave no answer".to_owned())),
+            );
             return Ok(outcomes);
         }
         self.model = (self.load)()?;

@@ -155,7 +155,10 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         let queue = Queue::new(settings.engine.slice_rows, settings.engine.slice_bytes);
         let mut lookout = Lookout::new(settings.metadata_interval, parts.topic_id.clone(), now);
         lookout.knows(parts.ledger.partitions());
-        telemetry.metrics.partitions.set(count(parts.ledger.partition_count()));
+        telemetry
+            .metrics
+            .partitions
+            .set(count(parts.ledger.partition_count()));
         Self {
             assigned: settings.shard.is_some(),
             parts,
@@ -207,7 +210,9 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     /// If the worker must end.
     pub fn advance(&mut self, now: Instant) -> anyhow::Result<Orders> {
         if self.parts.sessions.has_ended() {
-            bail!("a session of the model ended by itself; what it had in hand is processed again after a restart");
+            bail!(
+                "a session of the model ended by itself; what it had in hand is processed again after a restart"
+            );
         }
         if let Some(patience) = self.settings.once
             && now - self.moved > patience
@@ -260,7 +265,10 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     }
 
     fn is_all_read(&self) -> bool {
-        self.assigned && self.resets.is_empty() && self.restarting.is_empty() && self.ended.len() >= self.parts.ledger.partition_count()
+        self.assigned
+            && self.resets.is_empty()
+            && self.restarting.is_empty()
+            && self.ended.len() >= self.parts.ledger.partition_count()
     }
 
     /// Ends the ends.

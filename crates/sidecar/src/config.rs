@@ -133,11 +133,19 @@ pub fn load<Raw: DeserializeOwned>(
 /// Whether Kubernetes makes this variable in every pod, for a service whose name begins with the program's:
 /// `…SERVICE_HOST`, `…SERVICE_PORT`, `…SERVICE_PORT_HTTP`, `…PORT`, `…PORT_9464_TCP`, `…PORT_9464_TCP_ADDR`.
 fn is_kubernetes_service(rest: &str, value: &str) -> bool {
-    let is_url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    let is_url = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme));
     let words: Vec<&str> = rest.split('_').collect();
     match words[..] {
         [.., "SERVICE", "HOST"] => value.parse::<std::net::IpAddr>().is_ok(),
-        [.., "PORT", number, "TCP" | "UDP" | "SCTP", "PROTO" | "PORT" | "ADDR"] => number.parse::<u16>().is_ok(),
+        [
+            ..,
+            "PORT",
+            number,
+            "TCP" | "UDP" | "SCTP",
+            "PROTO" | "PORT" | "ADDR",
+        ] => number.parse::<u16>().is_ok(),
         [.., "PORT", _, "TCP" | "UDP" | "SCTP"] | [.., "PORT"] if is_url => true,
         _ => rest.contains("SERVICE_PORT") && value.parse::<u16>().is_ok(),
     }
@@ -338,7 +346,9 @@ mod tests {
         for name in ["WORKER_ADMIN_PORT", "WORKER_SERVICE_HOST"] {
             loaded("", &[(name, "nine")]).unwrap_err();
         }
-        assert!(meant("WORKER_RETRIES").starts_with("environment variable WORKER_RETRIES: unknown key `retries`"));
+        assert!(
+            meant("WORKER_RETRIES").starts_with("environment variable WORKER_RETRIES: unknown key `retries`")
+        );
     }
 
     #[test]

@@ -105,7 +105,11 @@ pub struct Condition {
 impl Condition {
     /// The condition is met.
     pub fn met(&self) {
-        let before = self.readiness.lock().conditions.insert(self.name.clone(), Met::Yes);
+        let before = self
+            .readiness
+            .lock()
+            .conditions
+            .insert(self.name.clone(), Met::Yes);
         if let Some(Met::No { since, .. }) = before {
             tracing::info!(condition = &*self.name, unmet_for = ?since.elapsed(), "condition met");
         }
@@ -119,9 +123,9 @@ impl Condition {
             Some(Met::No { since, logged, .. }) => (*since, logged.clone()),
             Some(Met::Yes) | None => (now, None),
         };
-        let log = logged.as_ref().is_none_or(|(at, reason)| {
-            *reason != why && now - *at >= REASON_LOG_INTERVAL
-        });
+        let log = logged
+            .as_ref()
+            .is_none_or(|(at, reason)| *reason != why && now - *at >= REASON_LOG_INTERVAL);
         let met = Met::No {
             why: why.clone(),
             since,

@@ -48,8 +48,13 @@ impl TryFrom<String> for LogFilter {
                 "{text:?} must have one level for all targets, and may have more for some, as in info,kafka_io=debug"
             ));
         }
-        if let Some(part) = targets.iter().find(|part| part.split('=').next().is_some_and(|name| name.contains('-'))) {
-            return Err(format!("{part:?}: the names of targets have _ where those of programs have -"));
+        if let Some(part) = targets
+            .iter()
+            .find(|part| part.split('=').next().is_some_and(|name| name.contains('-')))
+        {
+            return Err(format!(
+                "{part:?}: the names of targets have _ where those of programs have -"
+            ));
         }
         EnvFilter::try_new(&text).map_err(|error| format!("{text:?}: {error}"))?;
         Ok(Self(text))
@@ -108,10 +113,24 @@ mod tests {
 
     #[test]
     fn a_filter_that_would_silence_everything_is_refused() {
-        for valid in ["info", "WARN", "off", "info,librdkafka=debug", "inference[record]=trace, error"] {
+        for valid in [
+            "info",
+            "WARN",
+            "off",
+            "info,librdkafka=debug",
+            "inference[record]=trace, error",
+        ] {
             LogFilter::try_from(valid.to_owned()).unwrap();
         }
-        for invalid in ["warning", "", "info,kafka_io", "info,kafka_io=loud", "kafka_io=debug", "info,debug", "info,offset-reporter=debug"] {
+        for invalid in [
+            "warning",
+            "",
+            "info,kafka_io",
+            "info,kafka_io=loud",
+            "kafka_io=debug",
+            "info,debug",
+            "info,offset-reporter=debug",
+        ] {
             LogFilter::try_from(invalid.to_owned()).unwrap_err();
         }
     }

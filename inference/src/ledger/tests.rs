@@ -35,12 +35,18 @@ fn a_position_waits_for_the_record_before() {
     ledger.ready(b, "b", 5);
     assert_eq!(send(&mut ledger), Some((b, "b")));
     ledger.acknowledge(b);
-    assert_eq!((ledger.position(P), ledger.bytes(), ledger.rows()), (Some(0), 25, 2));
+    assert_eq!(
+        (ledger.position(P), ledger.bytes(), ledger.rows()),
+        (Some(0), 25, 2)
+    );
     assert!(!ledger.any_moved());
     ledger.ready(a, "a", 5);
     send(&mut ledger);
     ledger.acknowledge(a);
-    assert_eq!((ledger.position(P), ledger.bytes(), ledger.rows()), (Some(2), 0, 0));
+    assert_eq!(
+        (ledger.position(P), ledger.bytes(), ledger.rows()),
+        (Some(2), 0, 0)
+    );
     assert_eq!((ledger.take_moved(), ledger.take_moved()), (vec![(P, 2)], vec![]));
 }
 
@@ -51,7 +57,10 @@ fn in_order_a_result_waits_for_the_one_before() {
     ledger.ready(b, "b", 0);
     assert_eq!(send(&mut ledger), None);
     ledger.ready(a, "a", 0);
-    assert_eq!([send(&mut ledger), send(&mut ledger)], [Some((a, "a")), Some((b, "b"))]);
+    assert_eq!(
+        [send(&mut ledger), send(&mut ledger)],
+        [Some((a, "a")), Some((b, "b"))]
+    );
 }
 
 #[test]
@@ -70,7 +79,11 @@ fn gaps_do_not_hold_up_a_position() {
     ledger.ready(a, "a", 0);
     send(&mut ledger);
     ledger.acknowledge(a);
-    assert_eq!(ledger.position(P), Some(105), "there is nothing between 90 and 105");
+    assert_eq!(
+        ledger.position(P),
+        Some(105),
+        "there is nothing between 90 and 105"
+    );
 }
 
 #[test]

@@ -102,7 +102,11 @@ impl Lookout {
         self.last = Some(now);
         self.next = now + self.interval;
         let mut expected: BTreeMap<_, _> = ledger.partitions().map(|partition| (partition, None)).collect();
-        expected.extend(ledger.expected().map(|(partition, offset)| (partition, Some(offset))));
+        expected.extend(
+            ledger
+                .expected()
+                .map(|(partition, offset)| (partition, Some(offset))),
+        );
         let partitions = expected.keys().copied().collect();
         self.asked = Some(expected);
         Some(partitions)
@@ -182,12 +186,7 @@ impl Lookout {
     }
 
     /// The partition that is out of range is one that stands still between two looks.
-    fn expect_movement(
-        &mut self,
-        asked: BTreeMap<Partition, Option<i64>>,
-        reads: bool,
-        now: Instant,
-    ) {
+    fn expect_movement(&mut self, asked: BTreeMap<Partition, Option<i64>>, reads: bool, now: Instant) {
         let Some(before) = &mut self.out_of_range else {
             return;
         };

@@ -36,7 +36,8 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         self.telemetry.metrics.rebalanced(Rebalance::Lost, partitions);
         self.forget(partitions);
         // If the drain took too long, the revocation has ended already.
-        self.revoking.take_if(|(revoking, _)| revoking.iter().all(|its| partitions.contains(its)));
+        self.revoking
+            .take_if(|(revoking, _)| revoking.iter().all(|its| partitions.contains(its)));
     }
 
     /// A partition that comes while reading is paused begins paused: one state holds for all.
@@ -75,7 +76,8 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             self.resets.remove(partition);
             self.restarting.remove(partition);
         }
-        self.origins.retain(|_, origin| !forgotten.contains(&origin.partition()));
+        self.origins
+            .retain(|_, origin| !forgotten.contains(&origin.partition()));
         let ledger = &self.parts.ledger;
         self.queue.retain(|ticket| ledger.has(ticket));
         self.report_partitions();

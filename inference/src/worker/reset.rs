@@ -14,7 +14,11 @@ use crate::produce::Sink;
 use crate::sessions::Compute;
 
 impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
-    pub(super) fn on_inspected(&mut self, answer: anyhow::Result<Snapshot>, now: Instant) -> anyhow::Result<()> {
+    pub(super) fn on_inspected(
+        &mut self,
+        answer: anyhow::Result<Snapshot>,
+        now: Instant,
+    ) -> anyhow::Result<()> {
         let snapshot = match answer {
             Ok(snapshot) => snapshot,
             Err(error) => {
@@ -35,13 +39,22 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     }
 
     fn report_topics(&self, snapshot: &Snapshot) {
-        let input = snapshot.partitions.is_empty().then_some(&self.settings.topics.input);
-        let missing: Vec<&str> = input.into_iter().chain(&snapshot.missing).map(kafka_io::Topic::as_str).collect();
+        let input = snapshot
+            .partitions
+            .is_empty()
+            .then_some(&self.settings.topics.input);
+        let missing: Vec<&str> = input
+            .into_iter()
+            .chain(&snapshot.missing)
+            .map(kafka_io::Topic::as_str)
+            .collect();
         if missing.is_empty() {
             self.telemetry.topics.met();
         } else {
             let missing = missing.join(", ");
-            self.telemetry.topics.unmet(format!("{missing} does not exist any more: was it deleted?"));
+            self.telemetry
+                .topics
+                .unmet(format!("{missing} does not exist any more: was it deleted?"));
         }
     }
 
@@ -172,7 +185,10 @@ pub(crate) fn began_again(
     expected: Option<i64>,
     range: &Range<i64>,
 ) -> String {
-    let stood = expected.map_or_else(|| "at an unknown offset".to_owned(), |at| format!("at offset {at}"));
+    let stood = expected.map_or_else(
+        || "at an unknown offset".to_owned(),
+        |at| format!("at offset {at}"),
+    );
     format!(
         "{topic}, partition {partition}: reading stood {stood}, but the partition has offsets {} to {} now: the topic \
          was deleted and created again, or truncated",

@@ -19,7 +19,9 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         let Some(origin) = self.origins.get_mut(&ticket) else {
             return;
         };
-        self.telemetry.metrics.failed(why.class(), &origin.place(&topics.input));
+        self.telemetry
+            .metrics
+            .failed(why.class(), &origin.place(&topics.input));
         let result = match &topics.dead_letter {
             Some(topic) => origin.dead_letter(topic, &topics.input, value, why),
             None => origin.result(
@@ -51,7 +53,9 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
                 outcome = Ok(entities.as_slice());
             }
             Err(failure) => {
-                self.telemetry.metrics.failed(failure.class(), &origin.place(&topics.input));
+                self.telemetry
+                    .metrics
+                    .failed(failure.class(), &origin.place(&topics.input));
                 error = failure.to_string();
                 outcome = Err(error.as_str());
             }
@@ -61,7 +65,12 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     }
 
     fn result(&self, origin: &Origin, processed: Processed, outcome: Result<&[Entity], &str>) -> Outgoing {
-        origin.result(&self.settings.topics.output, &self.settings.fields, processed, outcome)
+        origin.result(
+            &self.settings.topics.output,
+            &self.settings.fields,
+            processed,
+            outcome,
+        )
     }
 
     fn ready(&mut self, ticket: Ticket, result: Outgoing) {

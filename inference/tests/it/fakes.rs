@@ -428,7 +428,9 @@ impl Setup {
     }
 
     async fn take_up(&self, folder: &Path, ledger: &mut Ledger<Outgoing>, source: &FakeSource) -> Backend {
-        let checkpoint = Checkpoint::read(Folder::Local(LocalFolder::new(folder))).await.unwrap();
+        let checkpoint = Checkpoint::read(Folder::Local(LocalFolder::new(folder)))
+            .await
+            .unwrap();
         for partition in (0..self.partitions).map(Partition) {
             let position = checkpoint.positions().get("input", partition.0).unwrap_or(0);
             ledger.open(partition, Some(position));

@@ -109,20 +109,32 @@ async fn after_a_drain_that_took_too_long_a_partition_can_come_back() {
     kafka.append(0, (0..5).map(|row| message(&format!("t{row}"))));
     kafka.change(|state| state.hold_deliveries = true);
     let test = async {
-        around.events.send(Event::Assigned(vec![Partition(0)])).await.unwrap();
+        around
+            .events
+            .send(Event::Assigned(vec![Partition(0)]))
+            .await
+            .unwrap();
         kafka.read(0);
         let all = || (kafka.results().len() == 5).then_some(());
         until(PATIENCE, async || all()).await.expect("results leave");
         let released = revoke(&around, 0).await;
         around.events.send(Event::Lost(vec![Partition(0)])).await.unwrap();
-        until(PATIENCE, async || released.try_recv().err().filter(|&error| is_released(error)))
-            .await
-            .expect("nothing holds up the rebalance");
+        until(PATIENCE, async || {
+            released.try_recv().err().filter(|&error| is_released(error))
+        })
+        .await
+        .expect("nothing holds up the rebalance");
         kafka.change(|state| state.hold_deliveries = false);
-        around.events.send(Event::Assigned(vec![Partition(0)])).await.unwrap();
+        around
+            .events
+            .send(Event::Assigned(vec![Partition(0)]))
+            .await
+            .unwrap();
         kafka.read(0);
         let again = || (kafka.state().committed.get(&Partition(0)) == Some(&5)).then_some(());
-        until(PATIENCE, async || again()).await.expect("it is read and committed again");
+        until(PATIENCE, async || again())
+            .await
+            .expect("it is read and committed again");
     };
     beside(worker, test).await.unwrap();
     assert_eq!(kafka.results().len(), 10);

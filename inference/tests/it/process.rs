@@ -234,7 +234,10 @@ async fn check_connect_tries_every_peer_and_finds_a_missing_topic() {
     let place = Place::new().await;
     let output = place.run(FREE_PORT, &["check", "--connect"]);
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
-    let output = place.run(&format!("{FREE_PORT}dead_letter.topic = \"no-such-topic\"\n"), &["check", "--connect"]);
+    let output = place.run(
+        &format!("{FREE_PORT}dead_letter.topic = \"no-such-topic\"\n"),
+        &["check", "--connect"],
+    );
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1));
     let line = "failed  dead_letter.topic: the topic no-such-topic does not exist";
@@ -256,8 +259,11 @@ fn failed_check(place: &Place, (variable, value): (&str, &str), peer: &str) -> S
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{printed}{}", told(&output));
-    let line = printed.lines().find(|line| line.starts_with(&format!("failed  {peer}: ")));
-    line.unwrap_or_else(|| panic!("{peer} did not fail: {printed}")).to_owned()
+    let line = printed
+        .lines()
+        .find(|line| line.starts_with(&format!("failed  {peer}: ")));
+    line.unwrap_or_else(|| panic!("{peer} did not fail: {printed}"))
+        .to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,7 +273,7 @@ async fn check_connect_finds_what_run_could_not_do_and_writes_nothing() {
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert!(!place.path("checkpoint").exists(), "nothing is written");
 
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let port = failed_check(&place, ("INFERENCE_ADMIN__ADDRESS", &address), "admin.address");
     assert!(port.contains("is the program running already?"), "{port}");
@@ -275,13 +281,22 @@ async fn check_connect_finds_what_run_could_not_do_and_writes_nothing() {
     // Another topic's checkpoint, then one beyond the end of this topic.
     for (topic, why) in [
         ("other", "is of the topic other, not ner-input"),
-        ("ner-input", "reading stood at offset 500, but the partition has offsets 0 to 0 now"),
+        (
+            "ner-input",
+            "reading stood at offset 500, but the partition has offsets 0 to 0 now",
+        ),
     ] {
         let folder = place.path(&format!("of-{topic}"));
         let checkpoint = Checkpoint::read(LocalFolder::new(&folder)).await.unwrap();
         let mut positions = TopicOffsets::default();
         positions.set(topic, 0, 500);
-        checkpoint.take_over().await.unwrap().commit(&positions, 0).await.unwrap();
+        checkpoint
+            .take_over()
+            .await
+            .unwrap()
+            .commit(&positions, 0)
+            .await
+            .unwrap();
         let setting = ("INFERENCE_PROGRESS__CHECKPOINT", folder.to_str().unwrap());
         let found = failed_check(&place, setting, "progress.checkpoint");
         assert!(found.contains(why), "{found}");
@@ -290,7 +305,11 @@ async fn check_connect_finds_what_run_could_not_do_and_writes_nothing() {
     // A file stands where the folder would be made.
     std::fs::write(place.path("file"), "").unwrap();
     let below = place.path("file/checkpoint");
-    failed_check(&place, ("INFERENCE_PROGRESS__CHECKPOINT", below.to_str().unwrap()), "progress.checkpoint");
+    failed_check(
+        &place,
+        ("INFERENCE_PROGRESS__CHECKPOINT", below.to_str().unwrap()),
+        "progress.checkpoint",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -333,7 +352,10 @@ async fn a_second_signal_abandons_the_work() {
     worker.signal("TERM").unwrap();
     assert_eq!(worker.exit().await.unwrap().code(), Some(1));
     let last = worker.log().lines().last().unwrap_or_default().to_owned();
-    assert_eq!(last, "inference: the work was abandoned: a second signal came (SIGTERM)");
+    assert_eq!(
+        last,
+        "inference: the work was abandoned: a second signal came (SIGTERM)"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

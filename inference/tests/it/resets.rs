@@ -9,7 +9,11 @@ use crate::run::{PATIENCE, beside, position};
 
 /// A worker that has read 50 records of a topic, which is then made again with `again` records. Gives the results of
 /// these, and how the worker ended.
-async fn begin_again(on_reset: OnReset, ids: [Option<&str>; 2], again: usize) -> (Vec<String>, anyhow::Result<()>, Option<i64>) {
+async fn begin_again(
+    on_reset: OnReset,
+    ids: [Option<&str>; 2],
+    again: usize,
+) -> (Vec<String>, anyhow::Result<()>, Option<i64>) {
     let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
     kafka.change(|state| state.topic_id = ids[0].map(str::to_owned));
     kafka.append(0, (0..50).map(|row| message(&format!("old{row}"))));
@@ -32,15 +36,22 @@ async fn begin_again(on_reset: OnReset, ids: [Option<&str>; 2], again: usize) ->
         if on_reset == OnReset::Latest {
             let restarted = || kafka.state().reading.get(&Partition(0)).copied();
             let end = i64::try_from(again).unwrap();
-            until(PATIENCE, async || (restarted() == Some(end)).then_some(())).await.expect("it goes to the end");
+            until(PATIENCE, async || (restarted() == Some(end)).then_some(()))
+                .await
+                .expect("it goes to the end");
         }
         kafka.append(0, [message("last")]);
         let end = i64::try_from(again + 1).unwrap();
         let all = || (position(folder.path(), 0) == Some(end)).then_some(());
-        until(PATIENCE, async || all()).await.expect("all is read and committed");
+        until(PATIENCE, async || all())
+            .await
+            .expect("all is read and committed");
     };
     let result = beside(worker, test).await;
-    let new = kafka.results().into_iter().filter(|result| !result.contains("old"));
+    let new = kafka
+        .results()
+        .into_iter()
+        .filter(|result| !result.contains("old"));
     (new.collect(), result, position(folder.path(), 0))
 }
 
@@ -72,7 +83,9 @@ async fn stop_ends_the_worker_with_topic_partition_and_offsets() {
     let (results, result, at) = begin_again(OnReset::Stop, [None, None], 20).await;
     let error = result.unwrap_err().to_string();
     assert!(
-        error.starts_with("input, partition 0: reading stood at offset 50, but the partition has offsets 0 to 20 now"),
+        error.starts_with(
+            "input, partition 0: reading stood at offset 50, but the partition has offsets 0 to 20 now"
+        ),
         "{error}"
     );
     assert_eq!((results.len(), at), (0, Some(50)), "nothing is committed");

@@ -174,7 +174,15 @@ async fn reading_pauses_at_the_bound_and_goes_on_at_half_of_it() {
 async fn a_result_that_the_broker_refuses_for_its_size_is_replaced_by_an_error() {
     let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
     let large = format!("{{\"text\":\"a\",\"uuid\":\"{}\"}}", "u".repeat(1000));
-    kafka.append(0, [message("before"), large, message(&"x".repeat(1000)), message("after")]);
+    kafka.append(
+        0,
+        [
+            message("before"),
+            large,
+            message(&"x".repeat(1000)),
+            message("after"),
+        ],
+    );
     kafka.change(|state| {
         state.max_bytes = Some(500);
         state.hold_deliveries = true;
@@ -186,7 +194,10 @@ async fn a_result_that_the_broker_refuses_for_its_size_is_replaced_by_an_error()
         until(PATIENCE, async || sent()).await.expect("all are in hand");
         kafka.change(|state| state.hold_deliveries = false);
     };
-    tokio::join!(async { worker.run(CancellationToken::new()).await.unwrap() }, test);
+    tokio::join!(
+        async { worker.run(CancellationToken::new()).await.unwrap() },
+        test
+    );
     let mut results = kafka.results();
     results.sort();
     let [after, before, large, long] = &results[..] else {
@@ -211,7 +222,10 @@ async fn a_worker_ends_if_not_even_an_error_is_small_enough() {
     kafka.change(|state| state.max_bytes = Some(10));
     let (result, _) = run(&Setup::new(&kafka, Some(folder.path()))).await;
     let error = result.unwrap_err().to_string();
-    assert!(error.contains("input, partition 0, offset 0 is too large for output"), "{error}");
+    assert!(
+        error.contains("input, partition 0, offset 0 is too large for output"),
+        "{error}"
+    );
     assert_eq!(position(folder.path(), 0), None);
 }
 
@@ -237,10 +251,16 @@ async fn a_text_on_which_the_model_panics_costs_that_text_alone() {
     result.unwrap();
     let results = kafka.results();
     for (text, at) in [("a", 0), ("b", 2)] {
-        assert!(results[at].contains(&format!("\"entity\":\"{text}\"")), "{results:#?}");
+        assert!(
+            results[at].contains(&format!("\"entity\":\"{text}\"")),
+            "{results:#?}"
+        );
     }
     for at in [1, 3] {
-        assert!(results[at].contains("the model panicked on this text"), "{results:#?}");
+        assert!(
+            results[at].contains("the model panicked on this text"),
+            "{results:#?}"
+        );
     }
     let class = around.metrics.failures.with_label_values(&["model_panicked"]);
     assert_eq!((class.get(), position(folder.path(), 0)), (2, Some(4)));
@@ -338,7 +358,10 @@ async fn once_ends_with_an_error_if_it_is_stopped_or_nothing_moves() {
     };
     let (result, _) = run(&setup).await;
     let error = result.unwrap_err().to_string();
-    assert!(error.starts_with("nothing was read, computed or acknowledged for 60s"), "{error}");
+    assert!(
+        error.starts_with("nothing was read, computed or acknowledged for 60s"),
+        "{error}"
+    );
     kafka.change(|state| state.hold_deliveries = false);
     let (worker, _around) = Setup::new(&kafka, Some(folder.path())).worker().await;
     kafka.change(|state| state.reading.clear());

@@ -136,6 +136,7 @@ async fn a_checkpoint_beyond_the_end_of_the_topic_is_refused() {
     writer.commit(&positions, 0).await.unwrap();
     let mut worker = stage.worker("checkpoint", &[]).await;
     assert_eq!(worker.exit().await.unwrap().code(), Some(1));
-    let reason = "anew-input, partition 0: reading stood at offset 500, but the partition has offsets 0 to 10 now";
+    let reason =
+        "anew-input, partition 0: reading stood at offset 500, but the partition has offsets 0 to 10 now";
     assert!(worker.log().contains(reason), "{}", worker.log());
 }

@@ -76,7 +76,7 @@ impl Reading {
         let ends = until(patience, async || {
             // A client that saw the broker before it was killed is refused for good.
             let cluster = Cluster::new(&self.connection).ok()?;
-            let ends = cluster.ends(&self.partitions).await.ok()?;
+            let ends = cluster.ends(&self.partitions).await;
             let ends = ends.into_iter().map(|(of, end)| Some((of.partition, end.ok()?)));
             ends.collect::<Option<BTreeMap<_, _>>>()
         });

@@ -72,10 +72,12 @@ pub(super) async fn assigned(
     let known = checkpoint.positions().clone();
     let beginnings = beginnings(config, cluster, partitions, &known).await?;
     report(topic, &beginnings, metrics);
-    let mut writer = checkpoint
-        .take_over()
-        .await
-        .with_context(|| format!("the checkpoint in {} cannot be written", config.raw.progress.checkpoint))?;
+    let mut writer = checkpoint.take_over().await.with_context(|| {
+        format!(
+            "the checkpoint in {} cannot be written",
+            config.raw.progress.checkpoint
+        )
+    })?;
     record(&mut writer, config, &known, &beginnings).await?;
     let mut starts = Vec::new();
     for Beginning {
@@ -94,7 +96,11 @@ pub(super) async fn assigned(
 }
 
 /// Whether a worker could begin with this checkpoint, and go on to write it; says what it has.
-pub(crate) async fn check(config: &Config, cluster: &Cluster, partitions: &[Partition]) -> anyhow::Result<String> {
+pub(crate) async fn check(
+    config: &Config,
+    cluster: &Cluster,
+    partitions: &[Partition],
+) -> anyhow::Result<String> {
     let location = &config.raw.progress.checkpoint;
     let known = checkpoint(config).await?.positions().clone();
     beginnings(config, cluster, partitions, &known).await?;
@@ -103,7 +109,10 @@ pub(crate) async fn check(config: &Config, cluster: &Cluster, partitions: &[Part
     let untried = writable.with_context(|| format!("the checkpoint in {location} cannot be written"))?;
     let mut what = format!("{} partitions have progress", known.iter().count());
     if !untried.is_empty() {
-        what += &format!("; not tried, since nothing is written here: {}", untried.join(", "));
+        what += &format!(
+            "; not tried, since nothing is written here: {}",
+            untried.join(", ")
+        );
     }
     Ok(what)
 }
@@ -196,5 +205,7 @@ async fn record(
     if commit.positions.is_empty() {
         return Ok(());
     }
-    Ok(crate::progress::write(writer, topic, &commit).await.map(|_batch| ())?)
+    Ok(crate::progress::write(writer, topic, &commit)
+        .await
+        .map(|_batch| ())?)
 }
