@@ -337,6 +337,8 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         match outcome {
             Ok(_) => self.telemetry.progress.met(),
             Err(CommitFailure::Contested(error)) => return Err(error),
+            // What it held was lost meanwhile: nothing is left to commit.
+            Err(CommitFailure::Transient(_)) if !ledger.any_moved() => self.telemetry.progress.met(),
             Err(CommitFailure::Transient(error)) => {
                 self.telemetry.progress.unmet(format!("{error:#}"));
                 let last = self.stopping || (self.settings.once && self.is_all_read());

@@ -76,6 +76,10 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         self.origins.retain(|_, origin| !forgotten.contains(&origin.partition()));
         let ledger = &self.parts.ledger;
         self.queue.retain(|ticket| ledger.has(ticket));
+        if !ledger.any_moved() && !self.parts.keeper.is_busy() {
+            // A commit that failed will not be tried again.
+            self.telemetry.progress.met();
+        }
         self.report_partitions();
     }
 

@@ -100,6 +100,12 @@ impl World {
         self.tally.steps += 1;
         self.now += std::time::Duration::from_millis(1);
         self.tell(|| format!("{action:?}"));
+        self.perform(action)?;
+        self.excuse_hidden();
+        Ok(())
+    }
+
+    fn perform(&mut self, action: Action) -> Checked {
         match action {
             Action::Append => self.append(),
             Action::Start | Action::StartSecond => {

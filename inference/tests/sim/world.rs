@@ -103,6 +103,22 @@ impl World {
         }
     }
 
+    /// Excuses records of a log that was truncated and has grown over the offset that is read next: nobody can notice.
+    pub(crate) fn excuse_hidden(&mut self) {
+        for instance in &self.instances {
+            for (partition, opening) in &instance.openings {
+                let is_old = opening.generation != self.logs.generation(*partition);
+                let has_topic_ids = self.setup.has_topic_ids;
+                if is_old
+                    && opening.expected() <= self.logs.now(*partition).end()
+                    && !self.logs.can_be_noticed(*partition, opening.generation, has_topic_ids)
+                {
+                    self.logs.excuse_below(*partition, opening.expected());
+                }
+            }
+        }
+    }
+
     /// What happened.
     pub(crate) fn tally(&self) -> Tally {
         let written = &self.logs.written;

@@ -52,7 +52,7 @@ impl World {
             Action::InspectedLow(place) => self.inspected_low(place),
             Action::InspectedMissing(place) => {
                 let inspection = &mut self.instances[place].inspection;
-                if let Some((snapshot, _)) = inspection.as_mut().and_then(|its| its.snapshot.as_mut()) {
+                if let Some((snapshot, ..)) = inspection.as_mut().and_then(|its| its.snapshot.as_mut()) {
                     snapshot.partitions.clear();
                     snapshot.ranges.clear();
                     snapshot.topic_id = None;
@@ -130,7 +130,7 @@ impl World {
     fn inspected_low(&mut self, place: usize) -> Checked {
         let back = 1 + i64::from(self.tape.byte() % 4);
         let inspection = &mut self.instances[place].inspection;
-        if let Some((snapshot, _)) = inspection.as_mut().and_then(|its| its.snapshot.as_mut()) {
+        if let Some((snapshot, ..)) = inspection.as_mut().and_then(|its| its.snapshot.as_mut()) {
             for (_, range) in &mut snapshot.ranges {
                 range.end = (range.end - back).max(range.start);
             }

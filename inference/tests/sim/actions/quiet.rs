@@ -100,12 +100,9 @@ impl World {
             return;
         };
         if generation > opening.generation {
-            let incarnations = [opening.generation, generation]
-                .map(|generation| self.logs.partitions[partition][generation].incarnation);
-            if self.setup.has_topic_ids && incarnations[0] != incarnations[1] {
+            if self.logs.can_be_noticed(partition, opening.generation, self.setup.has_topic_ids) {
                 opening.mixed = true;
             } else {
-                // The log has grown over what was expected: nobody can know.
                 opening.generation = generation;
                 if generation == self.logs.generation(partition) {
                     self.logs.excuse_below(partition, offset);
@@ -220,17 +217,19 @@ impl World {
             missing: Vec::new(),
         };
         let generations = all.map(|partition| self.logs.generation(partition)).collect();
-        inspection.snapshot = Some((snapshot, generations));
+        inspection.snapshot = Some((snapshot, generations, self.logs.incarnation));
         Ok(())
     }
 
     pub(super) fn inspected(&mut self, place: usize) -> Checked {
         let instance = &mut self.instances[place];
         let inspection = instance.inspection.take();
-        let Some((snapshot, generations)) = inspection.and_then(|inspection| inspection.snapshot) else {
+        let Some((snapshot, generations, topic)) = inspection.and_then(|inspection| inspection.snapshot) else {
             return Ok(());
         };
-        instance.seen = generations;
+        if !snapshot.partitions.is_empty() {
+            (instance.seen, instance.topic) = (generations, topic);
+        }
         instance.saw_low_end = false;
         self.happen(place, Happening::Inspected(Ok(snapshot)))
     }

@@ -52,7 +52,8 @@ impl World {
         } else {
             self.logs.generation(partition)
         };
-        let opening = Opening::new(self.next_opening, from, generation, by_reset);
+        let mut opening = Opening::new(self.next_opening, from, generation, by_reset);
+        opening.topic = instance.topic;
         instance.openings.insert(partition, opening);
     }
 
@@ -122,7 +123,10 @@ impl World {
     }
 
     pub(super) fn has_begun_again(&self, opening: &Opening, partition: usize) -> bool {
-        opening.generation != self.logs.generation(partition) || opening.mixed || opening.out_of_range
+        let expired = opening.expected() < self.logs.now(partition).start;
+        let another = opening.generation != self.logs.generation(partition) || opening.mixed;
+        let renamed = self.setup.has_topic_ids && opening.topic != self.logs.incarnation;
+        another || renamed || expired || opening.out_of_range
     }
 
     /// What is in hand is bounded, and either all partitions are paused or none is.
@@ -180,6 +184,7 @@ impl World {
                 offset,
                 generation: opening.generation,
                 mixed: opening.mixed,
+                stale: instance.consumer.has_lost(partition),
             };
             positions.push((partition, position, opening.by_reset || opening.mixed));
         }

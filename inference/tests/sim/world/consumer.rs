@@ -134,6 +134,12 @@ impl Consumer {
         }
     }
 
+    /// Whether a partition was lost, and the worker has not heard of it.
+    pub(crate) fn has_lost(&self, partition: usize) -> bool {
+        let lost = |item: &Item| matches!(item, Item::Lost(lost) if lost.contains(&partition));
+        !self.reading.contains_key(&partition) || self.channel.iter().any(lost)
+    }
+
     /// A rebalance begins to take partitions away.
     pub(crate) fn revoke(&mut self, partitions: Vec<usize>) {
         let (revocation, released) = Revocation::new();

@@ -37,8 +37,8 @@ pub(crate) struct Flight {
 #[derive(Debug)]
 pub(crate) struct Inspection {
     pub(crate) asked: Vec<usize>,
-    /// The answer, once it was made, with the generation of each log.
-    pub(crate) snapshot: Option<(Snapshot, Vec<usize>)>,
+    /// The answer, once it was made, with the generation of each log, and the topic.
+    pub(crate) snapshot: Option<(Snapshot, Vec<usize>, u32)>,
 }
 
 /// A running worker.
@@ -54,6 +54,8 @@ pub(crate) struct Instance {
     pub(crate) inspection: Option<Inspection>,
     /// The generation of each log in the snapshot that it saw last.
     pub(crate) seen: Vec<usize>,
+    /// The topic that it knows.
+    pub(crate) topic: u32,
     /// The snapshot before this one had an end that was too low.
     pub(crate) saw_low_end: bool,
     pub(crate) stopping: bool,
@@ -112,6 +114,7 @@ impl Instance {
             commit: None,
             inspection: None,
             seen: (0..logs.partitions.len()).map(|partition| logs.generation(partition)).collect(),
+            topic: logs.incarnation,
             saw_low_end: false,
             stopping: false,
             in_hand: (0, 0),

@@ -63,6 +63,7 @@ impl World {
                     offset,
                     generation: self.logs.generation(index),
                     mixed: false,
+                    stale: false,
                 });
             }
             begins.push((index, at, at.unwrap_or(start)));

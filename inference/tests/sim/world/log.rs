@@ -203,6 +203,12 @@ impl Logs {
         }
     }
 
+    /// Whether a worker that reads this generation can notice that the log is another one by now, however long that is:
+    /// the topic has another identity.
+    pub(crate) fn can_be_noticed(&self, partition: usize, generation: usize, has_topic_ids: bool) -> bool {
+        has_topic_ids && self.partitions[partition][generation].incarnation != self.incarnation
+    }
+
     pub(crate) fn add_partition(&mut self) {
         let incarnation = self.incarnation;
         self.partitions.push(vec![Log { incarnation, ..Log::default() }]);

@@ -22,6 +22,8 @@ pub(crate) struct Opening {
     pub(crate) id: usize,
     pub(crate) from: i64,
     pub(crate) generation: usize,
+    /// The topic that the worker knew when it was opened.
+    pub(crate) topic: u32,
     /// It was opened because the log began again or expired.
     pub(crate) by_reset: bool,
     /// Records of a later generation were read before anybody noticed.
@@ -39,6 +41,7 @@ impl Opening {
             id,
             from,
             generation,
+            topic: 0,
             by_reset,
             mixed: false,
             out_of_range: false,

@@ -9,6 +9,9 @@ pub(crate) struct Position {
     pub(crate) generation: usize,
     /// Records of a later generation were read before anybody noticed.
     pub(crate) mixed: bool,
+    /// It was committed by a member that had lost the partition and had not heard of it. librdkafka commits with the
+    /// generation that it has by then, so the broker takes it; records are done again, and none is lost.
+    pub(crate) stale: bool,
 }
 
 /// A commit that is under way.
@@ -77,7 +80,8 @@ impl Store {
             let before = self.committed[*partition];
             let fell = before.filter(|before| before.offset > position.offset);
             if let Some(before) = fell {
-                let allowed = *falls || before.mixed || position.generation > before.generation;
+                let stale = before.stale || position.stale;
+                let allowed = *falls || stale || before.mixed || position.generation > before.generation;
                 if !allowed || (!self.is_group && !pending.may_fall) {
                     return Err(format!(
                         "the position of partition {partition} fell from {} to {}",
