@@ -14,7 +14,9 @@ pub trait Source: Send + 'static {
     /// # Errors
     /// If they cannot be read.
     fn add(&self, partitions: &[(Partition, Start)]) -> anyhow::Result<()>;
-    /// Reads a partition from another offset on.
+    /// Where reading of these partitions began; absent if with the first record, or the next one.
+    fn starts(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)>;
+    /// Reads a partition from another offset on. Until [`kafka_io::Event::Restarted`] its records may be those of before.
     ///
     /// # Errors
     /// If that cannot be done.
@@ -72,6 +74,15 @@ impl KafkaSource {
 impl Source for KafkaSource {
     fn add(&self, partitions: &[(Partition, Start)]) -> anyhow::Result<()> {
         Ok(self.consumer.add(partitions)?)
+    }
+
+    fn starts(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)> {
+        let starts = self.consumer.starts(partitions).into_iter();
+        let known = starts.map(|(partition, start)| match start {
+            Start::At(offset) => (partition, Some(offset)),
+            Start::Without(_) => (partition, None),
+        });
+        known.collect()
     }
 
     fn restart(&self, partition: Partition, offset: i64) -> anyhow::Result<()> {

@@ -119,6 +119,8 @@ pub struct Worker<C, P, S> {
     revoking: Option<(Vec<Partition>, Revocation)>,
     /// Partitions whose log began again, and where they are read from when nothing of them is in hand any more.
     resets: BTreeMap<Partition, i64>,
+    /// Partitions that are to be read from elsewhere: what comes of them until then was read before.
+    restarting: BTreeMap<Partition, i64>,
 }
 
 /// Works until `stop` is cancelled, or with [`Settings::once`] until everything is read. Whatever is in hand then is
@@ -167,6 +169,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             moved: now,
             revoking: None,
             resets: BTreeMap::new(),
+            restarting: BTreeMap::new(),
         }
     }
 
@@ -240,7 +243,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     }
 
     fn is_all_read(&self) -> bool {
-        self.assigned && self.resets.is_empty() && self.ended.len() >= self.parts.ledger.partition_count()
+        self.assigned && self.resets.is_empty() && self.restarting.is_empty() && self.ended.len() >= self.parts.ledger.partition_count()
     }
 
     /// Ends the ends.
@@ -262,7 +265,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         match event {
             Event::Record(record) => self.on_record(record, now),
             Event::EndOfPartition(partition) => {
-                if !self.resets.contains_key(&partition) {
+                if !self.is_left(partition) {
                     self.ended.insert(partition);
                 }
             }
@@ -270,6 +273,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             Event::Revoking(partitions, revocation) => self.on_revoking(partitions, revocation),
             Event::Lost(partitions) => self.on_lost(&partitions),
             Event::OutOfRange => self.lookout.out_of_range(now),
+            Event::Restarted(partition, start) => self.on_restarted(partition, start)?,
             Event::Connected => self.telemetry.kafka.met(),
             Event::Disconnected(why) => self.telemetry.kafka.unmet(why),
             Event::Trouble(what) => {
@@ -282,7 +286,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     }
 
     fn on_record(&mut self, mut record: Record, now: Instant) {
-        if self.stopping || self.resets.contains_key(&record.partition) {
+        if self.stopping || self.is_left(record.partition) {
             return;
         }
         let (partition, offset) = (record.partition, record.offset);

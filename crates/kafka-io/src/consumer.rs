@@ -50,6 +50,9 @@ pub enum Event {
     Trouble(String),
     /// Out of range.
     OutOfRange,
+    /// A partition is read from elsewhere, as [`Consumer::restart`] asked for: what comes from now on was read from there,
+    /// and it is not paused.
+    Restarted(Partition, Start),
     /// Reading cannot go on.
     Failed(String),
 }
@@ -264,6 +267,11 @@ impl Consumer {
     pub fn restart(&self, partitions: &[(Partition, Start)]) -> Result<(), KafkaError> {
         let _ = self.client.incremental_unassign(&self.list(&partitions.iter().map(|x| x.0).collect::<Vec<_>>()));
         self.add(partitions)
+    }
+
+    /// stub
+    pub fn starts(&self, _partitions: &[Partition]) -> Vec<(Partition, Start)> {
+        Vec::new()
     }
 
     /// Stops reading partitions until they are resumed. Events that are on their way still come.

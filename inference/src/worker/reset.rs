@@ -62,10 +62,12 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
                 self.telemetry.metrics.expired(topic, partition, expected..start);
                 self.resets.insert(partition, start);
             }
+            Finding::NeverBegan { partition, range } => {
+                self.parts.source.restart(partition, range.start)?;
+            }
             Finding::Stopped { partition, expected } => {
                 tracing::warn!(%topic, %partition, offset = expected, "reading of a partition had stopped; it goes on");
                 self.parts.source.restart(partition, expected)?;
-                self.pause_if_others_are(&[partition])?;
             }
         }
         Ok(())
@@ -115,13 +117,26 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
                 continue;
             }
             self.ended.remove(&partition);
+            self.lookout.forget(partition);
             self.parts.ledger.open(partition, Some(at));
             self.parts.ledger.mark_moved(partition);
             self.parts.keeper.allow_fall();
+            self.restarting.insert(partition, at);
             self.parts.source.restart(partition, at)?;
-            self.pause_if_others_are(&[partition])?;
         }
         Ok(())
+    }
+
+    /// Whether what comes of a partition is of a log, or from an offset, that is not read any more.
+    pub(super) fn is_left(&self, partition: Partition) -> bool {
+        self.resets.contains_key(&partition) || self.restarting.contains_key(&partition)
+    }
+
+    pub(super) fn on_restarted(&mut self, partition: Partition, start: Start) -> anyhow::Result<()> {
+        if self.restarting.get(&partition).is_some_and(|at| start == Start::At(*at)) {
+            self.restarting.remove(&partition);
+        }
+        self.pause_as_others(&[partition])
     }
 
     /// Partitions that the topic did not have before: all of their records are new.
@@ -145,7 +160,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         let start = Start::Without(StartWithout::Earliest);
         let added: Vec<_> = new.iter().map(|partition| (*partition, start)).collect();
         self.parts.source.add(&added)?;
-        self.pause_if_others_are(&new)
+        self.pause_as_others(&new)
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) enum Action {
     Start,
     Fetch(usize),
     Event(usize),
+    Restarts(usize),
     Answer(usize),
     Write(usize),
     Report(usize),
@@ -114,6 +115,10 @@ impl World {
             }
             Action::Fetch(place) => self.fetch(place),
             Action::Event(place) => self.event(place),
+            Action::Restarts(place) => {
+                self.instances[place].consumer.carry_out_restarts();
+                Ok(())
+            }
             Action::Answer(place) => self.answer(place, false),
             Action::AnswerFails(place) => self.answer(place, true),
             Action::Write(place) => self.write(place),

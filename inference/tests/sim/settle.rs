@@ -61,6 +61,7 @@ impl World {
         let is_busy = |instance: &Instance| {
             let paused = instance.consumer.reading.values().any(|reading| reading.paused || reading.broken);
             paused || !instance.consumer.channel.is_empty() || !instance.flights.is_empty() || instance.commit.is_some()
+                || !instance.consumer.restarts.is_empty()
         };
         self.instances.iter().any(is_busy).then(|| "something is under way".to_owned())
     }
@@ -71,7 +72,8 @@ impl World {
             self.take(Action::Start)?;
         }
         let ids: Vec<u32> = self.instances.iter().map(|instance| instance.id).collect();
-        let steps: [fn(usize) -> Action; 8] = [
+        let steps: [fn(usize) -> Action; 9] = [
+            Action::Restarts,
             Action::CommitArrives,
             Action::CommitAnswered,
             Action::Inspect,

@@ -68,7 +68,8 @@ impl World {
         self.tell(|| format!("    {assigned:?} to {member}"));
         let instance = self.instances.iter_mut().find(|instance| instance.id == member);
         if let Some(instance) = instance {
-            instance.consumer.read(partition, from);
+            instance.consumer.carry_out_restarts();
+            instance.consumer.read(partition, from, committed);
             instance.consumer.channel.push_back(Item::Assigned(vec![assigned]));
         }
     }

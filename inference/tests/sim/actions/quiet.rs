@@ -8,10 +8,10 @@ use inference::record::Processed;
 use inference::sessions::{Answer as Predicted, Answered};
 use inference::worker::Happening;
 use inference::consume::Snapshot;
-use kafka_io::{Delivery, DeliveryError, Event};
+use kafka_io::{Delivery, DeliveryError, Event, Start};
 
 use super::Action;
-use crate::world::{Answer, Checked, Item, Kind, World, named, partition};
+use crate::world::{Answer, Assigned, Checked, Item, Kind, World, named, partition};
 
 /// The loop turns at least this often.
 const TURN: Duration = Duration::from_secs(1);
@@ -24,6 +24,7 @@ impl World {
         let can = [
             (Action::Fetch(place), 8, instance.consumer.fetchable(&self.logs).next().is_some()),
             (Action::Event(place), 10, !instance.consumer.channel.is_empty()),
+            (Action::Restarts(place), 4, !instance.consumer.restarts.is_empty() && instance.consumer.revoking.is_none()),
             (Action::Answer(place), 6, !instance.ends.state().slices.is_empty()),
             (Action::Write(place), 5, instance.waiting(0).is_some()),
             (Action::Report(place), 6, instance.reportable(0).is_some()),
@@ -58,21 +59,20 @@ impl World {
         let Some(item) = instance.consumer.channel.pop_front() else {
             return Ok(());
         };
-        if !instance.consumer.is_current(&item) {
-            return Ok(());
-        }
         let event = match item {
-            Item::Record { serial, partition: index, generation, .. } => {
+            Item::Record { serial, partition: index, generation } => {
                 self.given(place, index, serial, generation);
                 Event::Record(self.logs.written[serial as usize].record(serial))
             }
-            Item::End { partition: index, .. } => Event::EndOfPartition(partition(index)),
-            Item::Assigned(assigned) => {
-                for its in &assigned {
-                    self.open(place, its.partition, its.from, false);
-                    let opening = self.instances[place].openings.get_mut(&its.partition);
-                    opening.unwrap().generation = its.generation;
+            Item::End(index) => Event::EndOfPartition(partition(index)),
+            Item::Restarted(index, at) => {
+                if let Some(opening) = instance.openings.get_mut(&index) {
+                    opening.awaits.take_if(|awaited| *awaited == at);
                 }
+                Event::Restarted(partition(index), Start::At(at))
+            }
+            Item::Assigned(assigned) => {
+                self.assigned(place, &assigned);
                 let assigned: Vec<_> = assigned.iter().map(|its| its.partition).collect();
                 Event::Assigned(named(&assigned))
             }
@@ -93,12 +93,27 @@ impl World {
         self.happen(place, Happening::Event(event))
     }
 
+    /// A worker is given partitions. By now they may have been taken away, and given again.
+    fn assigned(&mut self, place: usize, assigned: &[Assigned]) {
+        for its in assigned {
+            let reading = self.instances[place].consumer.reading.get(&its.partition);
+            let start = reading.and_then(|reading| reading.start);
+            self.instances[place].ends.state().starts.insert(its.partition, start);
+            self.open(place, its.partition, start.unwrap_or(its.from), false);
+            let opening = self.instances[place].openings.get_mut(&its.partition);
+            opening.unwrap().generation = its.generation;
+        }
+    }
+
     /// A record is given to a worker, perhaps of a log that began again since the partition was opened.
     fn given(&mut self, place: usize, partition: usize, serial: u32, generation: usize) {
         let offset = self.logs.written[serial as usize].offset;
         let Some(opening) = self.instances[place].openings.get_mut(&partition) else {
             return;
         };
+        if opening.awaits.is_some() {
+            return;
+        }
         if generation > opening.generation {
             if self.logs.can_be_noticed(partition, opening.generation, self.setup.has_topic_ids) {
                 opening.mixed = true;

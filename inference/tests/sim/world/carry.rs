@@ -34,7 +34,7 @@ impl World {
                 Call::Add(partitions) => {
                     for partition in partitions {
                         let start = self.logs.now(partition).start;
-                        self.instances[place].consumer.read(partition, start);
+                        self.instances[place].consumer.read(partition, start, None);
                         self.open(place, partition, start, false);
                     }
                 }
@@ -87,7 +87,8 @@ impl World {
     fn read_on(&mut self, place: usize, partition: usize, at: i64) -> Checked {
         let instance = &mut self.instances[place];
         let stood = instance.openings.get(&partition);
-        if stood.is_none_or(|opening| at > opening.expected()) {
+        let skips = |from: i64| self.logs.unanswered(partition, self.logs.generation(partition), from, at).is_some();
+        if stood.is_none_or(|opening| at > opening.expected() && skips(opening.expected())) {
             return Err(format!("partition {partition} is read on at {at}, and records are passed over"));
         }
         instance.consumer.restart(partition, at);
@@ -119,6 +120,8 @@ impl World {
         self.tell(|| format!("    partition {partition} is read again from {at}"));
         self.instances[place].consumer.restart(partition, at);
         self.open(place, partition, at, true);
+        let opening = self.instances[place].openings.get_mut(&partition);
+        opening.unwrap().awaits = Some(at);
         Ok(())
     }
 
@@ -135,7 +138,11 @@ impl World {
             .map(|gauge| usize::try_from(gauge.get()).unwrap());
         self.instances[place].in_hand = (rows, bytes);
         let Instance { consumer, openings, .. } = &self.instances[place];
-        let read = consumer.reading.iter().filter(|(partition, _)| openings.contains_key(partition));
+        let read = consumer
+            .reading
+            .iter()
+            .filter(|(partition, _)| openings.contains_key(partition))
+            .filter(|(partition, _)| !consumer.restarts(**partition) && !consumer.has_lost(**partition));
         let mut paused = read.map(|(_, reading)| reading.paused);
         let first = paused.next();
         if first.is_some_and(|first| paused.any(|paused| paused != first)) {

@@ -16,8 +16,8 @@ pub(crate) struct Reading {
     ended: bool,
     /// The offset was out of range; nothing is read until the partition is read again from elsewhere.
     pub(crate) broken: bool,
-    /// How often it was read again from elsewhere.
-    restarts: u32,
+    /// Where reading began, if the group had committed something.
+    pub(crate) start: Option<i64>,
 }
 
 /// What waits on the channel.
@@ -27,12 +27,9 @@ pub(crate) enum Item {
         serial: Serial,
         partition: usize,
         generation: usize,
-        restarts: u32,
     },
-    End {
-        partition: usize,
-        restarts: u32,
-    },
+    End(usize),
+    Restarted(usize, i64),
     Assigned(Vec<Assigned>),
     Revoking(Vec<usize>, Revocation),
     Lost(Vec<usize>),
@@ -54,6 +51,8 @@ pub(crate) struct Consumer {
     pub(crate) channel: VecDeque<Item>,
     /// How many records may wait.
     pub(crate) capacity: usize,
+    /// Partitions that are to be read from elsewhere, as soon as the poll thread gets to it.
+    pub(crate) restarts: Vec<(usize, i64)>,
     /// A revocation that the poll thread waits for.
     pub(crate) revoking: Option<(Vec<usize>, Receiver<()>)>,
 }
@@ -64,27 +63,42 @@ impl Consumer {
             reading: BTreeMap::new(),
             channel: VecDeque::from([Item::Other(Event::Connected)]),
             capacity,
+            restarts: Vec::new(),
             revoking: None,
         }
     }
 
-    pub(crate) fn read(&mut self, partition: usize, fetch: i64) {
-        let restarts = self.reading.get(&partition).map_or(0, |reading| reading.restarts + 1);
+    pub(crate) fn read(&mut self, partition: usize, fetch: i64, start: Option<i64>) {
         let reading = Reading {
             fetch,
             paused: false,
             ended: false,
             broken: false,
-            restarts,
+            start,
         };
         self.reading.insert(partition, reading);
     }
 
-    /// Reads a partition from elsewhere, if it is still read at all.
-    pub(crate) fn restart(&mut self, partition: usize, fetch: i64) {
-        if self.reading.contains_key(&partition) {
-            self.read(partition, fetch);
+    /// A partition is to be read from elsewhere.
+    pub(crate) fn restart(&mut self, partition: usize, at: i64) {
+        self.restarts.retain(|(other, _)| *other != partition);
+        self.restarts.push((partition, at));
+    }
+
+    /// Reads partitions from elsewhere, if they are still read at all.
+    pub(crate) fn carry_out_restarts(&mut self) {
+        for (partition, at) in std::mem::take(&mut self.restarts) {
+            if self.reading.contains_key(&partition) {
+                self.read(partition, at, Some(at));
+                self.channel.push_back(Item::Restarted(partition, at));
+            }
         }
+    }
+
+    /// Whether a restart was asked for, or the worker has not heard that it was done.
+    pub(crate) fn restarts(&self, partition: usize) -> bool {
+        let restarted = |item: &Item| matches!(item, Item::Restarted(its, _) if *its == partition);
+        self.restarts.iter().any(|(its, _)| *its == partition) || self.channel.iter().any(restarted)
     }
 
     /// The partitions of which something can be fetched.
@@ -102,7 +116,7 @@ impl Consumer {
     /// Fetches what comes next in a partition.
     pub(crate) fn fetch(&mut self, partition: usize, logs: &Logs) {
         let Some(reading) = self.reading.get_mut(&partition) else { return };
-        let (log, restarts) = (logs.now(partition), reading.restarts);
+        let log = logs.now(partition);
         self.channel.push_back(if !(log.start..=log.end()).contains(&reading.fetch) {
             reading.broken = true;
             Item::OutOfRange(partition)
@@ -113,25 +127,13 @@ impl Consumer {
                 serial,
                 partition,
                 generation: logs.generation(partition),
-                restarts,
             }
         } else {
             reading.fetch = log.end();
             reading.ended = true;
-            Item::End { partition, restarts }
+            Item::End(partition)
         });
-    }
-
-    /// Whether what was fetched was fetched since the partition was read from elsewhere. `kafka-io` passes nothing
-    /// else on.
-    pub(crate) fn is_current(&self, item: &Item) -> bool {
-        match item {
-            Item::Record { partition, restarts, .. } | Item::End { partition, restarts } => self
-                .reading
-                .get(partition)
-                .is_none_or(|reading| reading.restarts == *restarts),
-            _ => true,
-        }
+        self.carry_out_restarts();
     }
 
     /// Whether a partition was lost, and the worker has not heard of it.
@@ -162,12 +164,14 @@ impl Consumer {
         if !released {
             self.channel.push_back(Item::Lost(partitions));
         }
+        self.carry_out_restarts();
     }
 
     /// The group has given the partitions to others.
     pub(crate) fn lose_all(&mut self) {
         self.revoking = None;
         let lost: Vec<usize> = std::mem::take(&mut self.reading).into_keys().collect();
+        self.restarts.clear();
         self.channel.push_back(Item::Lost(lost));
     }
 }

@@ -1,6 +1,6 @@
 //! Owns what the worker holds: the ends through which it asks. What it asks for is kept for the world to carry out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, pending};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -46,6 +46,8 @@ pub(crate) struct State {
     pub(crate) capacity: usize,
     pub(crate) slices: VecDeque<Vec<Waiting>>,
     pub(crate) session_ended: bool,
+    /// Where the group had partitions read from.
+    pub(crate) starts: BTreeMap<usize, Option<i64>>,
 }
 
 /// The ends of one worker. Clones are the same ends.
@@ -64,6 +66,14 @@ impl Source for Ends {
         let partitions = partitions.iter().map(|(partition, _)| index(*partition));
         self.state().calls.push(Call::Add(partitions.collect()));
         Ok(())
+    }
+
+    fn starts(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)> {
+        let mut state = self.state();
+        let starts = partitions
+            .iter()
+            .filter_map(|partition| Some((*partition, state.starts.remove(&index(*partition))?)));
+        starts.collect()
     }
 
     fn restart(&self, partition: Partition, offset: i64) -> anyhow::Result<()> {

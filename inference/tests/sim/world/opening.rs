@@ -30,6 +30,8 @@ pub(crate) struct Opening {
     pub(crate) mixed: bool,
     /// The consumer has found its offset out of range.
     pub(crate) out_of_range: bool,
+    /// It is to be read from here; what comes until then was read before.
+    pub(crate) awaits: Option<i64>,
     given: BTreeMap<i64, Given>,
     last_sent: i64,
     ordered: i64,
@@ -45,6 +47,7 @@ impl Opening {
             by_reset,
             mixed: false,
             out_of_range: false,
+            awaits: None,
             given: BTreeMap::new(),
             last_sent: -1,
             ordered: -1,
