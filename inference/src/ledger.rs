@@ -151,6 +151,11 @@ impl<T> Ledger<T> {
             .filter_map(|(partition, lane)| Some((*partition, lane.expected()?)))
     }
 
+    /// The offset that comes next in a partition, if that is known.
+    pub fn expected_in(&self, partition: Partition) -> Option<i64> {
+        self.lanes.get(&partition)?.expected()
+    }
+
     /// A record was read that keeps `bytes` in memory.
     pub fn arrive(&mut self, partition: Partition, offset: i64, bytes: usize) -> Arrival {
         let Some(lane) = self.lanes.get_mut(&partition) else {

@@ -12,7 +12,7 @@ mod partitions;
 mod reset;
 mod results;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::bail;
@@ -120,8 +120,8 @@ pub struct Worker<C, P, S> {
     revoking: Option<(Vec<Partition>, Revocation)>,
     /// Partitions whose log began again, and where they are read from when nothing of them is in hand any more.
     resets: BTreeMap<Partition, i64>,
-    /// Partitions that the consumer was asked to read from elsewhere: what comes of them until it does is not theirs.
-    restarting: BTreeSet<Partition>,
+    /// Partitions that are to be read from elsewhere: what comes of them until then was read before.
+    restarting: BTreeMap<Partition, i64>,
 }
 
 /// Works until `stop` is cancelled, or with [`Settings::once`] until everything is read. Whatever is in hand then is
@@ -174,7 +174,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             moved: now,
             revoking: None,
             resets: BTreeMap::new(),
-            restarting: BTreeSet::new(),
+            restarting: BTreeMap::new(),
         }
     }
 
@@ -290,7 +290,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         match event {
             Event::Record(record) => self.on_record(record, now),
             Event::EndOfPartition(partition) => {
-                if !self.is_elsewhere(partition) {
+                if !self.is_left(partition) {
                     self.ended.insert(partition);
                 }
             }
@@ -298,7 +298,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             Event::Revoking(partitions, revocation) => self.on_revoking(partitions, revocation),
             Event::Lost(partitions) => self.on_lost(&partitions),
             Event::OutOfRange => self.lookout.out_of_range(now),
-            Event::Restarted(partitions) => self.on_restarted(&partitions)?,
+            Event::Restarted(partition, start) => self.on_restarted(partition, start)?,
             Event::Connected => self.telemetry.kafka.met(),
             Event::Disconnected(why) => self.telemetry.kafka.unmet(why),
             Event::Trouble(what) => {
@@ -311,7 +311,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     }
 
     fn on_record(&mut self, mut record: Record, now: Instant) {
-        if self.stopping || self.is_elsewhere(record.partition) {
+        if self.stopping || self.is_left(record.partition) {
             return;
         }
         let (partition, offset) = (record.partition, record.offset);

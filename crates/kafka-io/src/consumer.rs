@@ -53,8 +53,9 @@ pub enum Event {
     /// made anew, or cut. Reading of that partition, which librdkafka does not name, stands still until
     /// [`Consumer::restart`].
     OutOfRange,
-    /// Partitions were begun again by [`Consumer::restart`]: records of theirs that come from now on are of after it.
-    Restarted(Vec<Partition>),
+    /// A partition is read from elsewhere, as [`Consumer::restart`] asked for: what comes from now on was read from there,
+    /// and it is not paused.
+    Restarted(Partition, Start),
     /// The cluster answers.
     Connected,
     /// The cluster does not answer: which address, and why.

@@ -38,6 +38,8 @@ pub(super) enum Finding {
     },
     /// Reading of a partition has stopped though its offset is there.
     Stopped { partition: Partition, expected: i64 },
+    /// Reading of a partition that began with the first record has stopped before it.
+    NeverBegan { partition: Partition, range: Range<i64> },
 }
 
 /// Looks at the topic every so often, and when something is suspicious.
@@ -50,11 +52,15 @@ pub(super) struct Lookout {
     known: BTreeSet<Partition>,
     /// What was expected when the question under way was asked.
     asked: Option<BTreeMap<Partition, Option<i64>>>,
+    /// Partitions that were read when another topic took the name, and whose offsets in it were not asked for yet.
+    of_old_topic: BTreeSet<Partition>,
     /// Partitions that ended below what was expected at the last look. A new leader may answer so for a moment, so it
     /// takes two looks.
     beyond: BTreeSet<Partition>,
-    /// The consumer has said that some partition is out of range, and what was expected at the last look since.
-    out_of_range: Option<BTreeMap<Partition, Option<i64>>>,
+    /// What was asked after the consumer had said that some partition is out of range; nothing was yet if it is absent.
+    out_of_range: Option<Option<BTreeMap<Partition, Option<i64>>>>,
+    /// The consumer has said so since the question under way was asked.
+    heard: bool,
 }
 
 impl Lookout {
@@ -67,14 +73,26 @@ impl Lookout {
             topic_id,
             known: BTreeSet::new(),
             asked: None,
+            of_old_topic: BTreeSet::new(),
             beyond: BTreeSet::new(),
             out_of_range: None,
+            heard: false,
         }
     }
 
     /// Partitions that are read.
     pub(super) fn knows(&mut self, partitions: impl IntoIterator<Item = Partition>) {
         self.known.extend(partitions);
+    }
+
+    /// A partition is read from elsewhere: what was expected of it before says nothing any more.
+    pub(super) fn forget(&mut self, partition: Partition) {
+        let stood = self.out_of_range.iter_mut().flatten();
+        for expected in stood.chain(&mut self.asked) {
+            expected.remove(&partition);
+        }
+        self.beyond.remove(&partition);
+        self.of_old_topic.remove(&partition);
     }
 
     /// Something is suspicious: look soon.
@@ -85,7 +103,8 @@ impl Lookout {
 
     /// The consumer says that a partition's offset is out of range, but not which. It is no longer read.
     pub(super) fn out_of_range(&mut self, now: Instant) {
-        self.out_of_range.get_or_insert_default();
+        self.out_of_range = Some(None);
+        self.heard = true;
         self.hurry(now);
     }
 
@@ -100,6 +119,7 @@ impl Lookout {
             return None;
         }
         self.last = Some(now);
+        self.heard = false;
         self.next = now + self.interval;
         let mut expected: BTreeMap<_, _> = ledger.partitions().map(|partition| (partition, None)).collect();
         expected.extend(
@@ -140,8 +160,11 @@ impl Lookout {
             self.known.extend(&new);
             findings.push(Finding::NewPartitions(new));
         }
-        let replaced = self.is_replaced(snapshot);
-        let mut all_beyond = BTreeSet::new();
+        if self.is_replaced(snapshot) {
+            // In another topic nothing is known: the consumer may stand beyond what is expected, past a transaction's marker.
+            self.of_old_topic.extend(ledger.partitions());
+        }
+        let (mut all_beyond, mut answered) = (BTreeSet::new(), 0);
         let ranges = snapshot
             .ranges
             .iter()
@@ -150,30 +173,38 @@ impl Lookout {
             let Some(&expected) = asked.get(partition) else {
                 continue;
             };
+            answered += 1;
+            let (partition, range) = (*partition, range.clone());
             let beyond = expected.is_some_and(|expected| expected > range.end);
             if beyond {
-                all_beyond.insert(*partition);
+                all_beyond.insert(partition);
             }
-            if replaced || (beyond && self.beyond.contains(partition)) {
+            if self.of_old_topic.remove(&partition) || (beyond && self.beyond.contains(&partition)) {
                 findings.push(Finding::BeganAgain {
-                    partition: *partition,
+                    partition,
                     expected,
-                    range: range.clone(),
+                    range,
                 });
-            } else if let Some(before) = self.out_of_range.as_ref()
-                && reads
+            } else if reads
                 && !beyond
-                && before.get(partition) == Some(&expected)
+                && ledger.expected_in(partition) == expected
+                && self.stood(partition) == Some(expected)
             {
-                findings.extend(stopped(*partition, expected, range));
+                findings.push(stopped(partition, expected, range));
             }
         }
-        if !all_beyond.is_empty() {
+        if !all_beyond.is_empty() || !self.of_old_topic.is_empty() {
             self.hurry(now);
         }
         self.beyond = all_beyond;
-        self.expect_movement(asked, reads, now);
+        let complete = answered == asked.len() && self.beyond.is_empty();
+        self.expect_movement(asked, reads && complete, now);
         findings
+    }
+
+    /// What was expected of a partition when it was asked for first after the consumer had said that some is out of range.
+    fn stood(&self, partition: Partition) -> Option<Option<i64>> {
+        self.out_of_range.as_ref()?.as_ref()?.get(&partition).copied()
     }
 
     /// Whether another topic has the name now.
@@ -187,34 +218,28 @@ impl Lookout {
 
     /// The partition that is out of range is one that stands still between two looks.
     fn expect_movement(&mut self, asked: BTreeMap<Partition, Option<i64>>, reads: bool, now: Instant) {
-        let Some(before) = &mut self.out_of_range else {
+        let Some(stood) = &mut self.out_of_range else {
             return;
         };
-        if !before.is_empty() && reads {
+        if stood.is_some() && reads && !self.heard {
             self.out_of_range = None;
-        } else {
-            *before = asked;
-            self.hurry(now);
+            return;
         }
+        *stood = (!self.heard).then_some(asked);
+        self.hurry(now);
     }
 }
 
-/// A partition that stood still between two looks though its log goes on.
-fn stopped(partition: Partition, expected: Option<i64>, range: &Range<i64>) -> Option<Finding> {
-    let Some(expected) = expected else {
-        return Some(Finding::BeganAgain {
+/// A partition that stood still between two looks: if it is the one that is out of range, it must be read again, and for
+/// any other that changes nothing.
+fn stopped(partition: Partition, expected: Option<i64>, range: Range<i64>) -> Finding {
+    match expected {
+        None => Finding::NeverBegan { partition, range },
+        Some(expected) if expected < range.start => Finding::Expired {
             partition,
             expected,
-            range: range.clone(),
-        });
-    };
-    if expected < range.start {
-        let start = range.start;
-        return Some(Finding::Expired {
-            partition,
-            expected,
-            start,
-        });
+            start: range.start,
+        },
+        Some(expected) => Finding::Stopped { partition, expected },
     }
-    (expected < range.end).then_some(Finding::Stopped { partition, expected })
 }

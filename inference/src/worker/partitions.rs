@@ -15,15 +15,18 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     pub(super) fn on_assigned(&mut self, partitions: &[Partition]) -> anyhow::Result<()> {
         self.telemetry.metrics.rebalanced(Rebalance::Assigned, partitions);
         self.assigned = true;
+        self.forget(partitions);
+        for partition in partitions {
+            self.parts.ledger.open(*partition, None);
+        }
         for (partition, position) in self.parts.source.starts(partitions) {
-            self.resets.remove(&partition);
-            self.restarting.remove(&partition);
-            self.ended.remove(&partition);
-            self.parts.ledger.open(partition, position);
+            if self.parts.ledger.is_open(partition) {
+                self.parts.ledger.open(partition, position);
+            }
         }
         self.lookout.knows(partitions.iter().copied());
         self.report_partitions();
-        self.pause_if_others_are(partitions)
+        self.pause_as_others(partitions)
     }
 
     pub(super) fn on_revoking(&mut self, partitions: Vec<Partition>, revocation: Revocation) {
@@ -40,12 +43,10 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             .take_if(|(revoking, _)| revoking.iter().all(|its| partitions.contains(its)));
     }
 
-    /// A partition that comes while reading is paused begins paused: one state holds for all.
-    pub(super) fn pause_if_others_are(&self, partitions: &[Partition]) -> anyhow::Result<()> {
-        if self.paused {
-            self.parts.source.pause(partitions, true)?;
-        }
-        Ok(())
+    /// One state holds for all: a partition that comes while reading is paused begins paused, and one that was paused when
+    /// it went and came back without a word is resumed.
+    pub(super) fn pause_as_others(&self, partitions: &[Partition]) -> anyhow::Result<()> {
+        self.parts.source.pause(partitions, self.paused)
     }
 
     pub(super) fn report_partitions(&self) {
@@ -75,6 +76,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             self.ended.remove(partition);
             self.resets.remove(partition);
             self.restarting.remove(partition);
+            self.lookout.forget(*partition);
         }
         self.origins
             .retain(|_, origin| !forgotten.contains(&origin.partition()));

@@ -67,8 +67,6 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
                 expected,
                 range,
             } => self.on_began_again(partition, expected, &range)?,
-            Finding::Expired { partition, .. } | Finding::Stopped { partition, .. }
-                if self.is_elsewhere(partition) => {}
             Finding::Expired {
                 partition,
                 expected,
@@ -77,9 +75,12 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
                 self.telemetry.metrics.expired(topic, partition, expected..start);
                 self.resets.insert(partition, start);
             }
+            Finding::NeverBegan { partition, range } => {
+                self.parts.source.restart(partition, range.start);
+            }
             Finding::Stopped { partition, expected } => {
                 tracing::warn!(%topic, %partition, offset = expected, "reading of a partition had stopped; it goes on");
-                self.restart(partition, expected);
+                self.parts.source.restart(partition, expected);
             }
         }
         Ok(())
@@ -92,7 +93,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         expected: Option<i64>,
         range: &Range<i64>,
     ) -> anyhow::Result<()> {
-        if self.is_elsewhere(partition) {
+        if self.resets.contains_key(&partition) {
             return Ok(());
         }
         let topic = self.settings.topics.input.clone();
@@ -129,28 +130,29 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
                 continue;
             }
             self.ended.remove(&partition);
+            self.lookout.forget(partition);
             self.parts.ledger.open(partition, Some(at));
             self.parts.ledger.mark_moved(partition);
             self.parts.keeper.allow_fall();
-            self.restart(partition, at);
+            self.restarting.insert(partition, at);
+            self.parts.source.restart(partition, at);
         }
     }
 
-    fn restart(&mut self, partition: Partition, offset: i64) {
-        self.restarting.insert(partition);
-        self.parts.source.restart(partition, offset);
+    /// Whether what comes of a partition is of a log, or from an offset, that is not read any more.
+    pub(super) fn is_left(&self, partition: Partition) -> bool {
+        self.resets.contains_key(&partition) || self.restarting.contains_key(&partition)
     }
 
-    pub(super) fn on_restarted(&mut self, partitions: &[Partition]) -> anyhow::Result<()> {
-        for partition in partitions {
-            self.restarting.remove(partition);
+    pub(super) fn on_restarted(&mut self, partition: Partition, start: Start) -> anyhow::Result<()> {
+        if self
+            .restarting
+            .get(&partition)
+            .is_some_and(|at| start == Start::At(*at))
+        {
+            self.restarting.remove(&partition);
         }
-        self.parts.source.pause(partitions, self.paused)
-    }
-
-    /// Whether what comes of a partition now is not what it is to be read from.
-    pub(super) fn is_elsewhere(&self, partition: Partition) -> bool {
-        self.resets.contains_key(&partition) || self.restarting.contains(&partition)
+        self.pause_as_others(&[partition])
     }
 
     /// Partitions that the topic did not have before: all of their records are new.
@@ -174,7 +176,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         let start = Start::Without(StartWithout::Earliest);
         let added: Vec<_> = new.iter().map(|partition| (*partition, start)).collect();
         self.parts.source.add(&added)?;
-        self.pause_if_others_are(&new)
+        self.pause_as_others(&new)
     }
 }
 

@@ -190,10 +190,14 @@ impl Events {
             client.incremental_unassign(&list)?;
             client.incremental_assign(&list)
         });
-        self.send(match restarted {
-            Ok(()) => Event::Restarted(starts.into_iter().map(|(partition, _)| partition).collect()),
-            Err(error) => Event::Failed(format!("cannot read {starts:?} again: {error}")),
-        });
+        match restarted {
+            Ok(()) => {
+                for (partition, start) in starts {
+                    self.send(Event::Restarted(partition, start));
+                }
+            }
+            Err(error) => self.send(Event::Failed(format!("cannot read {starts:?} again: {error}"))),
+        }
     }
 }
 
