@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use checkpoint::{Checkpoint, LocalFolder, TopicOffsets};
 use kafka_io::{Cluster, Partition};
-use testbed::until;
+use testbed::{Process, committed, until};
 use tokio::time::{Instant, sleep_until};
 
 use crate::stage::{PATIENCE, Stage, broker, key, plain, texts};
@@ -139,4 +139,50 @@ async fn a_checkpoint_beyond_the_end_of_the_topic_is_refused() {
     let reason =
         "anew-input, partition 0: reading stood at offset 500, but the partition has offsets 0 to 10 now";
     assert!(worker.log().contains(reason), "{}", worker.log());
+}
+
+/// A worker that has read ten records of a topic, which is then deleted and made again with `again` records.
+async fn made_again(name: &str, on_reset: &str, again: usize) -> (Stage, Process) {
+    let stage = Stage::new(name, 1).await;
+    stage.produce(texts(0..10)).await;
+    let settings = [
+        ("INFERENCE_INPUT__ON_RESET", on_reset),
+        ("INFERENCE_INPUT__METADATA_INTERVAL", "1s"),
+    ];
+    let worker = stage.worker("checkpoint", &settings).await;
+    let processed = || {
+        (committed(&stage.checkpoint("checkpoint"))?
+            .1
+            .get(stage.input.as_str(), 0)?
+            == 10)
+            .then_some(())
+    };
+    until(PATIENCE, async || processed())
+        .await
+        .expect("all is committed");
+    let cluster = Cluster::new(&stage.connection).unwrap();
+    cluster.delete_topic(&stage.input).await.unwrap();
+    // A topic that is being deleted may be there for a moment.
+    let created = until(PATIENCE, async || {
+        cluster.create_topic(&stage.input, 1).await.ok()
+    });
+    created.await.expect("the topic is made again");
+    stage.produce(texts(100..100 + again)).await;
+    (stage, worker)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_made_again_ends_the_worker_unless_it_may_begin_again() {
+    let (_stage, mut worker) = made_again("reset-stop", "stop", 5).await;
+    assert_eq!(worker.exit().await.unwrap().code(), Some(1));
+    let reason =
+        "reset-stop-input, partition 0: reading stood at offset 10, but the partition has offsets 0 to 5 now";
+    assert!(worker.log().contains(reason), "{}", worker.log());
+    // One with fewer records is out of range; one with more is known by its id alone.
+    for (name, again) in [("reset-short", 5), ("reset-long", 40)] {
+        let (stage, worker) = made_again(name, "earliest", again).await;
+        stage.results((0..10).chain(100..100 + again).map(key)).await;
+        worker.stop().await.unwrap();
+        assert_eq!(stage.processed("checkpoint"), i64::try_from(again).unwrap());
+    }
 }

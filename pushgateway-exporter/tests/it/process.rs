@@ -255,7 +255,8 @@ async fn check_connect_tries_every_target_and_the_gateway() {
     assert_eq!(output.status.code(), Some(0), "{}", told(&output));
     assert_eq!(
         printed(&output),
-        "ok      targets.page: 4 bytes, 1 samples, 0 dropped\nok      pushgateway.url: Pushgateway 1.5.1\n"
+        "ok      targets.page: 4 bytes, 1 samples, 0 dropped\nok      pushgateway.url: Pushgateway 1.5.1\n\
+         ok      admin.address: 127.0.0.1:0 is free\n"
     );
     let output = place
         .run(

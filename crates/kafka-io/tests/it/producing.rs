@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kafka_io::{
-    Cluster, Consumer, Delivery, DeliveryError, Partition, Producer, ProducerSettings, Start, StartWithout,
+    Consumer, Delivery, DeliveryError, Partition, Producer, ProducerSettings, Start, StartWithout,
 };
 use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
@@ -76,14 +76,4 @@ async fn a_topic_that_is_gone_is_named_long_before_the_delivery_times_out() {
     let failed = delivered(&mut deliveries).await.result.unwrap_err();
     assert_eq!(failed, DeliveryError::UnknownTopic("output".to_owned()));
     assert!(failed.to_string().contains("output"), "{failed}");
-}
-
-#[tokio::test]
-async fn a_topic_that_is_not_there_has_no_id() {
-    let (broker, connection, topic) = mock("output", 1);
-    let cluster = Cluster::new(&connection).unwrap();
-    let id = cluster.topic_id(&topic).await.unwrap();
-    assert_eq!(id, cluster.topic_id(&topic).await.unwrap());
-    broker.hide_topic(topic.as_str()).unwrap();
-    assert_eq!(cluster.topic_id(&topic).await.unwrap(), None);
 }
