@@ -208,14 +208,13 @@ impl Metrics {
         };
         self.rebalances.with_label_values(&[kind]).inc();
         let partitions: Vec<i32> = partitions.iter().map(|partition| partition.0).collect();
-        match what {
-            Rebalance::Lost => {
-                tracing::warn!(
-                    ?partitions,
-                    "partitions were lost; others process their records again"
-                );
-            }
-            _ => tracing::info!(?partitions, kind, "rebalanced"),
+        if what == Rebalance::Lost {
+            tracing::warn!(
+                ?partitions,
+                "partitions were lost; others process their records again"
+            );
+        } else {
+            tracing::info!(?partitions, kind, "rebalanced");
         }
     }
 

@@ -99,6 +99,7 @@ pub struct Orders {
 }
 
 /// The worker.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub struct Worker<C, P, S> {
     parts: Parts<C, P, S>,
     settings: Settings,
@@ -189,7 +190,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         match happening {
             Happening::Event(event) => self.on_event(event, now),
             Happening::Answered(answered) => {
-                self.on_answered(answered);
+                self.on_answered(&answered);
                 Ok(())
             }
             Happening::Delivery(delivery) => self.on_delivery(&delivery),

@@ -231,9 +231,8 @@ async fn try_groups(
             match end {
                 Err(refusal) if refusal.kind == RefusalKind::UnknownPartition => {}
                 end => {
-                    known += end
-                        .map(|_| 1)
-                        .with_context(|| format!("where {partition} ends"))?
+                    end.with_context(|| format!("where {partition} ends"))?;
+                    known += 1;
                 }
             }
         }

@@ -113,6 +113,10 @@ impl SourceError {
 
 /// A checkpoint that is followed.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says of one file or listing what was seen"
+)]
 pub struct Source<S> {
     store: S,
     list_interval: Duration,

@@ -164,7 +164,7 @@ impl<S: Store, G: Groups> Stream<S, G> {
 
     /// Takes the answer.
     pub fn show(&mut self, observation: Observation) {
-        self.committer.exist(observation.known());
+        self.committer.exist(&observation.known());
         self.observed = self.observer.show(observation);
         if let Err(error) = &self.observed {
             self.metrics.failed(&self.settings.name, error);

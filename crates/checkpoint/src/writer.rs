@@ -148,17 +148,14 @@ impl<S: WritableStore + 'static> CheckpointWriter<S> {
     /// The batch before must be there. If another writer is more than all kept batches ahead, it has deleted that one, and
     /// the next one too, which would then look free.
     async fn find_predecessor(&self) -> Result<(), CheckpointError> {
-        let stranger = match self.last {
-            Some(last) => {
-                let key = last.key(COMMITS);
-                self.store.read(&key).await?.is_none().then_some(key)
-            }
-            None => {
-                let listing = self.store.list_part(COMMITS).await?;
-                let ids = batch_ids(listing.names.iter().map(String::as_str));
-                let stranger = ids.last().filter(|batch| **batch > self.next_batch());
-                stranger.map(|batch| batch.key(COMMITS))
-            }
+        let stranger = if let Some(last) = self.last {
+            let key = last.key(COMMITS);
+            self.store.read(&key).await?.is_none().then_some(key)
+        } else {
+            let listing = self.store.list_part(COMMITS).await?;
+            let ids = batch_ids(listing.names.iter().map(String::as_str));
+            let stranger = ids.last().filter(|batch| **batch > self.next_batch());
+            stranger.map(|batch| batch.key(COMMITS))
         };
         stranger.map_or(Ok(()), |key| Err(contested(&key)))
     }

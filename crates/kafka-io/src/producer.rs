@@ -142,7 +142,7 @@ impl Producer {
         }
         let (end, life) = End::new()?;
         let context = Reports {
-            reports,
+            sender: reports,
             life,
             trouble: Trouble::default(),
         };
@@ -179,7 +179,7 @@ impl Drop for Producer {
 
 /// Where librdkafka's thread reports deliveries.
 struct Reports {
-    reports: mpsc::Sender<Delivery>,
+    sender: mpsc::Sender<Delivery>,
     life: Life,
     trouble: Trouble,
 }
@@ -203,7 +203,7 @@ impl ProducerContext for Reports {
             let reason = self.trouble.reason().map(|reason| reason.text);
             delivery_error(error, message.topic(), reason)
         });
-        self.life.send(&self.reports, Delivery { tag, result });
+        self.life.send(&self.sender, Delivery { tag, result });
     }
 }
 

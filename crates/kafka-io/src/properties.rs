@@ -169,8 +169,8 @@ enum Printable<'p> {
 
 fn is_secret(name: &str) -> bool {
     // Where a key lies is no secret.
-    SECRET.iter().any(|part| name.contains(part))
-        || (name.contains("private.key") && !name.ends_with(".file"))
+    let is_file = name.rsplit('.').next() == Some("file");
+    SECRET.iter().any(|part| name.contains(part)) || (name.contains("private.key") && !is_file)
 }
 
 /// Why librdkafka refuses a setting, without the value of a secret.

@@ -164,7 +164,7 @@ fn foreign_protocol(said: &str) -> Option<String> {
         [0x15 | 0x16, 3, ..] => Some(format!(
             "{broker}the port speaks TLS: set kafka.security.protocol to \"ssl\" or \"sasl_ssl\""
         )),
-        text if text.iter().all(|byte| byte.is_ascii_graphic()) => Some(format!(
+        text if text.iter().all(u8::is_ascii_graphic) => Some(format!(
             "{broker}the port is no Kafka broker's, its answer begins with \"{}\": check the port in kafka.bootstrap_servers",
             String::from_utf8_lossy(&text)
         )),

@@ -312,9 +312,10 @@ async fn serve<P: Program>(config: P::Config, mode: RunMode, workers: &Handle) -
         version: P::VERSION,
     };
     // A run that ends by itself is not watched: cron jobs of one machine need no ports of their own.
-    let port = match mode.once {
-        true => None,
-        false => Some(AdminPort::bind(settings.address).await?),
+    let port = if mode.once {
+        None
+    } else {
+        Some(AdminPort::bind(settings.address).await?)
     };
     let (stop, readiness) = (frame.stop.clone(), frame.readiness.clone());
     let work = workers.spawn(P::run(config, frame, mode));

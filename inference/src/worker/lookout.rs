@@ -57,8 +57,8 @@ pub(super) struct Lookout {
     /// Partitions that ended below what was expected at the last look. A new leader may answer so for a moment, so it
     /// takes two looks.
     beyond: BTreeSet<Partition>,
-    /// What was asked after the consumer had said that some partition is out of range; nothing was yet if it is absent.
-    out_of_range: Option<Option<BTreeMap<Partition, Option<i64>>>>,
+    /// The search for a partition that is out of range.
+    out_of_range: Search,
     /// The consumer has said so since the question under way was asked.
     heard: bool,
 }
@@ -75,7 +75,7 @@ impl Lookout {
             asked: None,
             of_old_topic: BTreeSet::new(),
             beyond: BTreeSet::new(),
-            out_of_range: None,
+            out_of_range: Search::Idle,
             heard: false,
         }
     }
@@ -87,8 +87,11 @@ impl Lookout {
 
     /// A partition is read from elsewhere: what was expected of it before says nothing any more.
     pub(super) fn forget(&mut self, partition: Partition) {
-        let stood = self.out_of_range.iter_mut().flatten();
-        for expected in stood.chain(&mut self.asked) {
+        let stood = match &mut self.out_of_range {
+            Search::Asked(expected) => Some(expected),
+            Search::Idle | Search::Begun => None,
+        };
+        for expected in stood.into_iter().chain(&mut self.asked) {
             expected.remove(&partition);
         }
         self.beyond.remove(&partition);
@@ -103,7 +106,7 @@ impl Lookout {
 
     /// The consumer says that a partition's offset is out of range, but not which. It is no longer read.
     pub(super) fn out_of_range(&mut self, now: Instant) {
-        self.out_of_range = Some(None);
+        self.out_of_range = Search::Begun;
         self.heard = true;
         self.hurry(now);
     }
@@ -135,7 +138,7 @@ impl Lookout {
     /// The question was not answered.
     pub(super) fn unanswered(&mut self, now: Instant) {
         self.asked = None;
-        if self.out_of_range.is_some() {
+        if !matches!(self.out_of_range, Search::Idle) {
             self.hurry(now);
         }
     }
@@ -188,7 +191,7 @@ impl Lookout {
             } else if reads
                 && !beyond
                 && ledger.expected_in(partition) == expected
-                && self.stood(partition) == Some(expected)
+                && self.stood(partition, expected)
             {
                 findings.push(stopped(partition, expected, range));
             }
@@ -202,9 +205,12 @@ impl Lookout {
         findings
     }
 
-    /// What was expected of a partition when it was asked for first after the consumer had said that some is out of range.
-    fn stood(&self, partition: Partition) -> Option<Option<i64>> {
-        self.out_of_range.as_ref()?.as_ref()?.get(&partition).copied()
+    /// Whether a partition stands where it stood at the first look after the consumer had said that some is out of range.
+    fn stood(&self, partition: Partition, expected: Option<i64>) -> bool {
+        match &self.out_of_range {
+            Search::Asked(before) => before.get(&partition) == Some(&expected),
+            Search::Idle | Search::Begun => false,
+        }
     }
 
     /// Whether another topic has the name now.
@@ -218,16 +224,28 @@ impl Lookout {
 
     /// The partition that is out of range is one that stands still between two looks.
     fn expect_movement(&mut self, asked: BTreeMap<Partition, Option<i64>>, reads: bool, now: Instant) {
-        let Some(stood) = &mut self.out_of_range else {
-            return;
+        self.out_of_range = match self.out_of_range {
+            Search::Idle => return,
+            Search::Asked(_) if reads && !self.heard => {
+                self.out_of_range = Search::Idle;
+                return;
+            }
+            _ if self.heard => Search::Begun,
+            _ => Search::Asked(asked),
         };
-        if stood.is_some() && reads && !self.heard {
-            self.out_of_range = None;
-            return;
-        }
-        *stood = (!self.heard).then_some(asked);
         self.hurry(now);
     }
+}
+
+/// The search for the partition that is out of range, which the consumer does not name.
+#[derive(Debug)]
+enum Search {
+    /// There is none.
+    Idle,
+    /// The consumer has said that some partition is out of range; nothing was asked since.
+    Begun,
+    /// What was expected when the topic was asked for first since.
+    Asked(BTreeMap<Partition, Option<i64>>),
 }
 
 /// A partition that stood still between two looks: if it is the one that is out of range, it must be read again, and for

@@ -34,14 +34,14 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         self.ready(ticket, result);
     }
 
-    pub(super) fn on_answered(&mut self, answered: Answered) {
+    pub(super) fn on_answered(&mut self, answered: &Answered) {
         self.telemetry.metrics.model_took(answered.took, answered.spent);
-        for answer in answered.answers {
+        for answer in &answered.answers {
             self.on_answer(answer);
         }
     }
 
-    fn on_answer(&mut self, answer: Answer) {
+    fn on_answer(&mut self, answer: &Answer) {
         let Some(origin) = self.origins.get(&answer.ticket) else {
             return;
         };

@@ -66,7 +66,7 @@ pub(crate) struct State {
     unreported: Vec<Delivery>,
     ended: BTreeSet<Partition>,
     out_of_range: BTreeSet<Partition>,
-    restarted: Vec<Partition>,
+    restarted: Vec<(Partition, i64)>,
 }
 
 impl FakeKafka {
@@ -136,8 +136,8 @@ impl FakeKafka {
             restarted,
             ..
         } = &mut *state;
-        if !restarted.is_empty() {
-            return Some(Event::Restarted(std::mem::take(restarted)));
+        if let Some((partition, offset)) = restarted.pop() {
+            return Some(Event::Restarted(partition, Start::At(offset)));
         }
         for (partition, next) in reading
             .iter_mut()
@@ -252,7 +252,7 @@ impl Source for FakeSource {
 
     fn restart(&self, partition: Partition, offset: i64) {
         self.kafka.change(|state| {
-            state.restarted.push(partition);
+            state.restarted.push((partition, offset));
             state.reading.insert(partition, offset);
             state.paused.remove(&partition);
             state.ended.remove(&partition);

@@ -159,14 +159,14 @@ async fn made_again(name: &str, on_reset: &str, again: usize) -> (Stage, Process
     };
     until(PATIENCE, async || processed())
         .await
-        .expect("all is committed");
+        .unwrap();
     let cluster = Cluster::new(&stage.connection).unwrap();
     cluster.delete_topic(&stage.input).await.unwrap();
     // A topic that is being deleted may be there for a moment.
     let created = until(PATIENCE, async || {
         cluster.create_topic(&stage.input, 1).await.ok()
     });
-    created.await.expect("the topic is made again");
+    created.await.unwrap();
     stage.produce(texts(100..100 + again)).await;
     (stage, worker)
 }

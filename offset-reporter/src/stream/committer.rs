@@ -63,7 +63,7 @@ impl<G: Groups> Committer<G> {
     }
 
     /// Records that the cluster has these partitions.
-    pub(super) fn exist<'p>(&mut self, partitions: impl Iterator<Item = &'p TopicPartition> + Clone) {
+    pub(super) fn exist<'p>(&mut self, partitions: &(impl Iterator<Item = &'p TopicPartition> + Clone)) {
         for offsets in self.has.values_mut() {
             partitions.clone().for_each(|partition| offsets.exists(partition));
         }
@@ -171,7 +171,7 @@ impl<G: Groups> Committer<G> {
             rewind,
         } in &steps
         {
-            let rewind = rewind.map(|reason| reason.name());
+            let rewind = rewind.map(crate::plan::Rewind::name);
             tracing::info!(group, %partition, from, to, rewind, "would commit");
         }
         self.steps

@@ -46,7 +46,7 @@ impl Running {
 /// A stream of this name, whose group is its name with a `g` before it.
 fn stage(name: &str, store: &FakeStore, kafka: &FakeKafka) -> Stage {
     let mut config = configured("");
-    config.streams[0].name = name.to_owned();
+    name.clone_into(&mut config.streams[0].name);
     config.streams[0].selection.group = format!("g{name}");
     Stage::by(store, kafka, &config, false)
 }

@@ -1,10 +1,6 @@
 //! The reporter as its operator sees it: against fakes at its seams with a paused clock, and as a process.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot set itself up has failed"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
 mod fake_s3;
 mod fakes;

@@ -107,14 +107,18 @@ pub(crate) async fn check(
     let s3 = S3::new(config.raw.s3.clone(), Arc::new(|_| {}));
     let writable = Folder::open(location, &s3).await.check_writable().await;
     let untried = writable.with_context(|| format!("the checkpoint in {location} cannot be written"))?;
-    let mut what = format!("{} partitions have progress", known.iter().count());
-    if !untried.is_empty() {
-        what += &format!(
+    let untried = if untried.is_empty() {
+        String::new()
+    } else {
+        format!(
             "; not tried, since nothing is written here: {}",
             untried.join(", ")
-        );
-    }
-    Ok(what)
+        )
+    };
+    Ok(format!(
+        "{} partitions have progress{untried}",
+        known.iter().count()
+    ))
 }
 
 /// Where each partition is read from.

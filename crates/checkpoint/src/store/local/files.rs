@@ -70,9 +70,10 @@ impl<D: Disk> Files<D> {
             .and_then(|()| self.place(&unfinished, path, expected));
         // It is in the way of the next try, and else harmless: the next writer of this checkpoint deletes it.
         drop(self.disk.remove(&unfinished));
-        match put? {
-            true => Ok(Put::Done),
-            false => self.unexpected(path),
+        if put? {
+            Ok(Put::Done)
+        } else {
+            self.unexpected(path)
         }
     }
 
