@@ -6,6 +6,8 @@
     reason = "a test that cannot set itself up has failed"
 )]
 
+mod log_offsets;
+
 use std::time::Duration;
 
 use kafka_io::{
