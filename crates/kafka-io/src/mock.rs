@@ -1,5 +1,7 @@
 //! Owns librdkafka's mock cluster: brokers on loopback within this process, which other processes can reach too.
 
+use std::time::Duration;
+
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
@@ -76,5 +78,23 @@ impl MockBroker {
         let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
         let hidden = self.0.topic_error(name, code);
         hidden.map_err(|error| KafkaError::new(format!("cannot hide the topic {name}"), error))
+    }
+
+    /// Makes a broker the leader of a partition.
+    ///
+    /// # Errors
+    /// Where there is no such partition.
+    pub fn lead(&self, broker: i32, topic: &str, partition: i32) -> Result<(), KafkaError> {
+        let led = self.0.partition_leader(topic, partition, Some(broker));
+        led.map_err(|error| KafkaError::new("cannot change the leader", error))
+    }
+
+    /// Lets a broker answer so late.
+    ///
+    /// # Errors
+    /// Where there is no such broker.
+    pub fn delay(&self, broker: i32, delay: Duration) -> Result<(), KafkaError> {
+        let delayed = self.0.broker_round_trip_time(broker, delay);
+        delayed.map_err(|error| KafkaError::new("cannot delay the broker", error))
     }
 }

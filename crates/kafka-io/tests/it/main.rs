@@ -8,6 +8,7 @@
 
 mod ends;
 mod groups;
+mod log_offsets;
 mod mistakes;
 mod producing;
 mod ranges;

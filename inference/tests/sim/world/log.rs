@@ -92,8 +92,6 @@ impl Written {
 /// A log of a partition, until it is truncated or made again.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log {
-    /// Which topic of this name it belongs to.
-    pub(crate) incarnation: u32,
     pub(crate) start: i64,
     /// The record at each offset; none where a transaction's marker is.
     pub(crate) entries: Vec<Option<Serial>>,
@@ -196,19 +194,12 @@ impl Logs {
     pub(crate) fn create_again(&mut self) {
         self.incarnation += 1;
         for logs in &mut self.partitions {
-            logs.push(Log {
-                incarnation: self.incarnation,
-                ..Log::default()
-            });
+            logs.push(Log::default());
         }
     }
 
     pub(crate) fn add_partition(&mut self) {
-        let incarnation = self.incarnation;
-        self.partitions.push(vec![Log {
-            incarnation,
-            ..Log::default()
-        }]);
+        self.partitions.push(vec![Log::default()]);
     }
 
     /// The records below an offset need not be answered.
