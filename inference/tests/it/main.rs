@@ -8,6 +8,8 @@
 
 mod entities;
 mod fakes;
+mod hostile;
 mod kills;
+mod predict;
 mod process;
 mod run;
