@@ -8,10 +8,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use anyhow::{Context, bail};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use crate::config::RawModel;
 use crate::model::{Entity, Model};
-use crate::spacy::{CACHE_BYTES, Pipeline, Runtime};
+use crate::record::{Fields, Request, Unreadable};
+use crate::spacy::{Pipeline, Runtime};
 
 /// The most lines, and unless it is one line the most bytes, that a thread is given at a time.
 const CHUNK_LINES: usize = 64;
@@ -24,25 +26,20 @@ const MAX_LINE_BYTES: u64 = 16 << 20;
 /// The arguments of `predict`.
 #[derive(Debug, clap::Args)]
 pub struct Predict {
-    /// The folder that `inference import` wrote
-    #[arg(long, value_name = "DIR", default_value = "model")]
-    model: PathBuf,
-    /// ONNX Runtime's shared library; without it `ORT_DYLIB_PATH` says where it is
+    /// The folder that `inference import` wrote; `model.folder` of the configuration if absent
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// ONNX Runtime's shared library; `model.onnx_runtime` of the configuration if absent, else `ORT_DYLIB_PATH`
     #[arg(long, value_name = "FILE")]
     onnx_runtime: Option<PathBuf>,
     /// Threads that compute
     #[arg(long, default_value = "1")]
     threads: NonZeroUsize,
-    /// What each thread may keep of the words that it has met
-    #[arg(long, default_value_t = CACHE_BYTES, value_name = "BYTES")]
-    cache_bytes: usize,
+    /// What each thread may keep of the words that it has met; `model.cache_bytes` of the configuration if absent
+    #[arg(long, value_name = "BYTES")]
+    cache_bytes: Option<usize>,
     /// Files of JSON Lines; standard input if there are none
     files: Vec<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Question {
-    text: String,
 }
 
 #[derive(Serialize)]
@@ -65,21 +62,25 @@ struct Failure {
 }
 
 /// Lines in, and where their answers are awaited: the writer waits for chunks in the order of the input.
-type Chunk = (Vec<String>, SyncSender<Vec<u8>>);
+type Chunk = (Vec<Vec<u8>>, SyncSender<Vec<u8>>);
 
-/// Answers every line of the input.
+/// Answers every line of the input. What the arguments leave open, `configured` says.
 ///
 /// # Errors
 /// Where the model cannot be loaded, or a file cannot be read or written.
-pub(crate) fn run(arguments: &Predict) -> anyhow::Result<()> {
-    let runtime = Runtime::load(arguments.onnx_runtime.as_deref())?;
-    let load = || Pipeline::load(&runtime, &arguments.model, arguments.cache_bytes);
+pub(crate) fn run(arguments: &Predict, configured: &RawModel) -> anyhow::Result<()> {
+    let library = arguments
+        .onnx_runtime
+        .as_ref()
+        .or(configured.onnx_runtime.as_ref());
+    let folder = arguments.model.as_ref().unwrap_or(&configured.folder);
+    let cache_bytes = arguments.cache_bytes.unwrap_or(configured.cache_bytes.get());
+    let runtime = Runtime::load(library.map(PathBuf::as_path))?;
+    let load = || Pipeline::load(&runtime, folder, cache_bytes);
     let threads = arguments.threads.get();
     let mut models = Vec::new();
     for _ in 0..threads {
-        models.push(
-            load().with_context(|| format!("the model in {} cannot be used", arguments.model.display()))?,
-        );
+        models.push(load().with_context(|| format!("the model in {} cannot be used", folder.display()))?);
     }
     let ahead = threads * CHUNKS_AHEAD;
     let (chunks, queue) = sync_channel::<Chunk>(ahead);
@@ -153,8 +154,7 @@ fn read(
                 );
             }
             bytes += length;
-            // What is not UTF-8 is answered as what it is: no JSON.
-            lines.push(String::from_utf8_lossy(&line).into_owned());
+            lines.push(line);
         }
         if lines.is_empty() {
             return Ok(());
@@ -178,21 +178,25 @@ fn write(awaited: &Receiver<Receiver<Vec<u8>>>) -> anyhow::Result<()> {
 }
 
 /// One line for each line: its entities, or its error.
-fn answer(model: &mut impl Model, lines: &[String]) -> Vec<u8> {
-    let questions: Vec<Result<Question, String>> = lines
+fn answer(model: &mut impl Model, lines: &[Vec<u8>]) -> Vec<u8> {
+    let fields = Fields {
+        pass_through: Vec::new(),
+        ..Fields::default()
+    };
+    let questions: Vec<Result<String, Unreadable>> = lines
         .iter()
-        .map(|line| serde_json::from_str(line).map_err(|error| error.to_string()))
+        .map(|line| Request::read(Some(line), &fields).text)
         .collect();
     let texts: Vec<&str> = questions
         .iter()
         .filter_map(|question| question.as_ref().ok())
-        .map(|question| question.text.as_str())
+        .map(String::as_str)
         .collect();
     let mut answers = model.entities(&texts).into_iter();
     let mut output = Vec::new();
     for question in &questions {
         let outcome = match question {
-            Err(error) => Err(error.clone()),
+            Err(error) => Err(error.to_string()),
             Ok(_) => answers.next().map_or_else(
                 || Err("the model gave no answer".to_owned()),
                 |answer| answer.map_err(|error| error.to_string()),

@@ -63,7 +63,7 @@ impl Program for Inference {
         peers
     }
 
-    fn verb(verb: Verb, _settings: &Settings<Self>) -> anyhow::Result<()> {
+    fn verb(verb: Verb, settings: &Settings<Self>) -> anyhow::Result<()> {
         match verb {
             Verb::Import { wheel, out } => {
                 let manifest = spacy::import(&wheel, &out)
@@ -76,7 +76,7 @@ impl Program for Inference {
                 );
                 std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes()).context("cannot write")
             }
-            Verb::Predict(predict) => predict::run(&predict),
+            Verb::Predict(predict) => predict::run(&predict, &settings.raw()?.model),
         }
     }
 }

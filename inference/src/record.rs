@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -45,15 +46,21 @@ pub enum Unreadable {
     /// It has no value: a tombstone.
     #[error("the message has no value")]
     Null,
-    /// It is not a JSON object in UTF-8.
+    /// It is not UTF-8.
+    #[error("the message is not UTF-8")]
+    NotUtf8,
+    /// It is not a JSON object.
     #[error("the message is not a JSON object")]
     NotJson,
     /// The text's field is missing or null.
     #[error("the message has no text")]
     NoText,
-    /// The text's field is not a string of characters.
+    /// The text's field is a number, a list or whatever else is not a string.
     #[error("the message's text is not a string")]
     NotText,
+    /// The text, or the name of a field, has half of a surrogate pair, which is not a character: no UTF-8 holds it.
+    #[error("the message has an escape from \\ud800 to \\udfff without the other half of its surrogate pair")]
+    LoneSurrogate,
 }
 
 impl Unreadable {
@@ -61,9 +68,11 @@ impl Unreadable {
     pub fn class(self) -> &'static str {
         match self {
             Self::Null => "null_value",
+            Self::NotUtf8 => "not_utf8",
             Self::NotJson => "not_json",
             Self::NoText => "no_text",
             Self::NotText => "text_not_a_string",
+            Self::LoneSurrogate => "lone_surrogate",
         }
     }
 }
@@ -78,8 +87,18 @@ impl Request {
         let Some(value) = value else {
             return nothing(Unreadable::Null);
         };
-        let Ok(message) = serde_json::from_slice::<HashMap<Cow<'_, str>, &RawValue>>(value) else {
-            return nothing(Unreadable::NotJson);
+        let Ok(value) = std::str::from_utf8(value) else {
+            return nothing(Unreadable::NotUtf8);
+        };
+        let Ok(message) = serde_json::from_str::<HashMap<Cow<'_, str>, &RawValue>>(value) else {
+            // What is ignored must be JSON too, but its strings may have any escapes.
+            let is_json = serde_json::from_str::<IgnoredAny>(value).is_ok();
+            let is_object = is_json && value.trim_start().starts_with('{');
+            return nothing(if is_object {
+                Unreadable::LoneSurrogate
+            } else {
+                Unreadable::NotJson
+            });
         };
         let passed = fields.pass_through.iter();
         let passed = passed
@@ -87,7 +106,11 @@ impl Request {
             .collect();
         let text = match message.get(fields.text.as_str()).map(|text| text.get()) {
             None | Some("null") => Err(Unreadable::NoText),
-            Some(text) => serde_json::from_str(text).map_err(|_not_a_string| Unreadable::NotText),
+            Some(text) if text.starts_with('"') => {
+                // A string of valid JSON; so nothing else can be wrong with it.
+                serde_json::from_str(text).map_err(|_lone| Unreadable::LoneSurrogate)
+            }
+            Some(_) => Err(Unreadable::NotText),
         };
         Self { passed, text }
     }
@@ -206,11 +229,22 @@ mod tests {
         assert_eq!(why(r#"{"uuid":"1"}"#), Unreadable::NoText);
         assert_eq!(why(r#"{"text":null}"#), Unreadable::NoText);
         assert_eq!(why(r#"{"text":7}"#), Unreadable::NotText);
-        assert_eq!(why(r#"{"text":"\ud800"}"#), Unreadable::NotText);
-        assert_eq!(
-            Request::read(Some(b"\xff"), &Fields::default()).text,
-            Err(Unreadable::NotJson)
-        );
+        assert_eq!(why(r#"{"text":["a"]}"#), Unreadable::NotText);
+        for lone in [
+            r#"{"text":"\ud800"}"#,
+            r#"{"text":"a\udfff"}"#,
+            r#"{"text":"\ud800\u0041"}"#,
+            r#"{"\udc00":1,"text":"a"}"#,
+        ] {
+            assert_eq!(why(lone), Unreadable::LoneSurrogate, "{lone}");
+        }
+        assert_eq!(why(r#"{"\udc00":1,"text":"a""#), Unreadable::NotJson);
+        for value in [&b"\xff"[..], b"{\"text\":\"a\xe9\"}"] {
+            assert_eq!(
+                Request::read(Some(value), &Fields::default()).text,
+                Err(Unreadable::NotUtf8)
+            );
+        }
         assert_eq!(
             Request::read(None, &Fields::default()).text,
             Err(Unreadable::Null)

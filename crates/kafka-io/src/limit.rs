@@ -39,7 +39,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_cut_and_the_next_window_begins_again() {
         let limit = Limit::default();
-        let passed = |_| (0..1000).filter(|_| limit.allows()).count();
+        let passed = |()| (0..1000).filter(|_| limit.allows()).count();
         assert_eq!(passed(()), PER_WINDOW);
         tokio::time::advance(WINDOW).await;
         assert_eq!(passed(()), PER_WINDOW);

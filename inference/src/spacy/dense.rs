@@ -15,28 +15,36 @@ pub(super) type Feature = [f32; FEATURE];
 /// The hidden layer of a parse state.
 pub(super) type Hidden = [f32; HIDDEN];
 
-/// Rows of state features that a tower computed for the tokens of one document from `first` on.
+/// Where a decoder finds the features of tokens.
+pub(super) trait FeatureLookup {
+    /// Whether the features of `token` are here.
+    fn holds(&self, token: usize) -> bool;
+    /// Feature number `feature` of `token`, which must be here.
+    fn feature(&self, token: usize, feature: usize) -> &Feature;
+}
+
+/// Rows of state features that a tower computed for the first tokens of one document.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
-    pub(super) first: usize,
-    pub(super) features_per_token: usize,
-    pub(super) values: &'a [f32],
+    values: &'a [f32],
+    features_per_token: usize,
+    /// How many tokens there are features of.
+    count: usize,
 }
 
 impl<'a> Rows<'a> {
-    /// The values of a range of tokens, counted from the first that there is.
+    pub(super) fn new(values: &'a [f32], features_per_token: usize) -> Self {
+        Self {
+            values,
+            features_per_token,
+            count: values.len() / (features_per_token * FEATURE),
+        }
+    }
+
+    /// The values of a range of tokens.
     pub(super) fn tokens(&self, range: std::ops::Range<usize>) -> &'a [f32] {
         let width = self.features_per_token * FEATURE;
         &self.values[range.start * width..range.end * width]
-    }
-
-    /// Those of a whole document, given from its first token on.
-    pub(super) fn all_of(&self, values: &'a [f32]) -> Self {
-        Self {
-            first: 0,
-            features_per_token: self.features_per_token,
-            values,
-        }
     }
 
     /// Feature number `feature` of `token`.
@@ -45,11 +53,28 @@ impl<'a> Rows<'a> {
         clippy::expect_used,
         reason = "a chunk of FEATURE values is an array of FEATURE values"
     )]
-    pub(super) fn feature(&self, token: usize, feature: usize) -> &Feature {
-        let start = ((token - self.first) * self.features_per_token + feature) * FEATURE;
+    pub(super) fn get(&self, token: usize, feature: usize) -> &'a Feature {
+        let start = (token * self.features_per_token + feature) * FEATURE;
         self.values[start..start + FEATURE]
             .try_into()
             .expect("FEATURE values")
+    }
+
+    /// Those of the tokens before `end`.
+    pub(super) fn until(&self, end: usize) -> Self {
+        Self::new(self.tokens(0..end), self.features_per_token)
+    }
+}
+
+impl FeatureLookup for Rows<'_> {
+    #[inline(always)]
+    fn holds(&self, token: usize) -> bool {
+        token < self.count
+    }
+
+    #[inline(always)]
+    fn feature(&self, token: usize, feature: usize) -> &Feature {
+        self.get(token, feature)
     }
 }
 

@@ -97,9 +97,10 @@ impl Lexicon {
         self.chunks.get(chunk).map(AsRef::as_ref)
     }
 
-    /// Keeps the words of a chunk for the next time.
+    /// Keeps the words of a chunk for the next time, if there is room. (A word must be kept where there is none: it is
+    /// part of a document.)
     pub(super) fn remember_chunk(&mut self, chunk: &str, words: Vec<(LexemeId, usize)>) {
-        if chunk.len() <= LONGEST_CACHED_CHUNK {
+        if chunk.len() <= LONGEST_CACHED_CHUNK && !self.is_full() {
             self.bytes += ENTRY_OVERHEAD + chunk.len() + size_of_val(words.as_slice());
             self.chunks.insert(chunk.into(), words.into());
         }
@@ -163,6 +164,8 @@ mod tests {
         assert!(!lexicon.is_full());
         lexicon.intern(&"b".repeat(300), None, |_| false);
         assert!(lexicon.is_full());
+        lexicon.remember_chunk("b", vec![(id, 1)]);
+        assert_eq!(lexicon.chunk("b"), None);
         lexicon.clear();
         assert_eq!((lexicon.is_full(), lexicon.chunk("a")), (false, None));
     }

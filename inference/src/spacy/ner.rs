@@ -5,7 +5,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::bundle::DecoderWeights;
-use super::dense::{Feature, HIDDEN, Hidden, Rows, Scores, add, maxout};
+use super::dense::{Feature, FeatureLookup, HIDDEN, Hidden, Scores, add, maxout};
 
 /// Features of a state: the token, the first token of the open entity, the token before.
 pub(super) const FEATURES: usize = 3;
@@ -53,9 +53,13 @@ pub(super) struct Recognition {
 }
 
 impl Recognition {
-    /// The first token whose features are still needed.
-    pub(super) fn needed_from(&self) -> usize {
-        self.open.map_or(self.next, |(start, _)| start)
+    /// The tokens at which the next step looks.
+    #[inline(always)]
+    fn looks_at(&self) -> [usize; FEATURES] {
+        match self.open {
+            Some((start, _)) => [self.next, start, self.next - 1],
+            None => [self.next; FEATURES],
+        }
     }
 }
 
@@ -78,31 +82,34 @@ impl Recogniser {
     /// The greatest number of labels there is room for.
     pub(super) const MAX_LABELS: usize = (OUTSIDE - 1) / 2;
 
-    /// Decodes up to the token `available`, exclusive, whose features `rows` must hold from
-    /// [`Recognition::needed_from`] on.
+    /// Decodes a document to its end. Where features are missing for the next step, it says of which tokens.
     pub(super) fn advance(
         &self,
         state: &mut Recognition,
-        rows: Rows<'_>,
+        features: &impl FeatureLookup,
         tokens: &impl Tokens,
-        available: usize,
-    ) {
+    ) -> Option<[usize; FEATURES]> {
         self.arch.dispatch(Advance {
             recogniser: self,
             state,
-            rows,
+            features,
             tokens,
-            available,
-        });
+        })
     }
 
     #[inline(always)]
-    fn step(&self, state: &mut Recognition, rows: &Rows<'_>, tokens: &impl Tokens, token: usize) {
+    fn step(
+        &self,
+        state: &mut Recognition,
+        features: &impl FeatureLookup,
+        tokens: &impl Tokens,
+        token: usize,
+    ) {
         let last = token + 1 == tokens.count();
         let may_go_on = !last && !tokens.starts_sentence(token + 1);
         match state.open {
             Some((start, label)) => {
-                if may_go_on && self.goes_on(rows, start, token, label) {
+                if may_go_on && self.goes_on(features, start, token, label) {
                     return;
                 }
                 state.entities.push(EntitySpan {
@@ -113,7 +120,7 @@ impl Recogniser {
                 state.open = None;
             }
             None if tokens.is_space(token) => {}
-            None => match self.begins(rows, token, may_go_on) {
+            None => match self.begins(features, token, may_go_on) {
                 Action::Begin(label) => state.open = Some((token, label)),
                 Action::Unit(label) => state.entities.push(EntitySpan {
                     start: token,
@@ -127,8 +134,13 @@ impl Recogniser {
 
     /// Whether `I-` scores more than `L-` within an entity. On a tie the lower class, `I-`, wins.
     #[inline(always)]
-    fn goes_on(&self, rows: &Rows<'_>, start: usize, token: usize, label: usize) -> bool {
-        let hidden = self.hidden(rows, token, rows.feature(start, 1), rows.feature(token - 1, 2));
+    fn goes_on(&self, features: &impl FeatureLookup, start: usize, token: usize, label: usize) -> bool {
+        let hidden = self.hidden(
+            features,
+            token,
+            features.feature(start, 1),
+            features.feature(token - 1, 2),
+        );
         let [inside, last] = &self.inside[label];
         let score = |(weights, bias): &(Hidden, f32)| {
             let products = hidden.iter().zip(weights);
@@ -138,11 +150,11 @@ impl Recogniser {
     }
 
     #[inline(always)]
-    fn begins(&self, rows: &Rows<'_>, token: usize, may_go_on: bool) -> Action {
+    fn begins(&self, features: &impl FeatureLookup, token: usize, may_go_on: bool) -> Action {
         let labels = self.inside.len();
         let scores = self
             .outside
-            .of(&self.hidden(rows, token, &self.pad[1], &self.pad[2]));
+            .of(&self.hidden(features, token, &self.pad[1], &self.pad[2]));
         let first = if may_go_on { 0 } else { labels };
         let mut best = first;
         for column in first + 1..=2 * labels {
@@ -158,8 +170,14 @@ impl Recogniser {
     }
 
     #[inline(always)]
-    fn hidden(&self, rows: &Rows<'_>, token: usize, start: &Feature, before: &Feature) -> [f32; HIDDEN] {
-        let mut sum = *rows.feature(token, 0);
+    fn hidden(
+        &self,
+        features: &impl FeatureLookup,
+        token: usize,
+        start: &Feature,
+        before: &Feature,
+    ) -> [f32; HIDDEN] {
+        let mut sum = *features.feature(token, 0);
         add(&mut sum, start);
         add(&mut sum, before);
         add(&mut sum, &self.bias);
@@ -168,23 +186,33 @@ impl Recogniser {
 }
 
 /// The loop of [`Recogniser::advance`], for [`pulp`] to compile once per instruction set.
-struct Advance<'a, T> {
+struct Advance<'a, L, T> {
     recogniser: &'a Recogniser,
     state: &'a mut Recognition,
-    rows: Rows<'a>,
+    features: &'a L,
     tokens: &'a T,
-    available: usize,
 }
 
-impl<T: Tokens> WithSimd for Advance<'_, T> {
-    type Output = ();
+impl<L: FeatureLookup, T: Tokens> WithSimd for Advance<'_, L, T> {
+    type Output = Option<[usize; FEATURES]>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        for token in self.state.next..self.available {
-            self.recogniser.step(self.state, &self.rows, self.tokens, token);
+    fn with_simd<S: Simd>(self, _simd: S) -> Self::Output {
+        let Self {
+            recogniser,
+            state,
+            features,
+            tokens,
+        } = self;
+        while state.next < tokens.count() {
+            let needed = state.looks_at();
+            if !needed.iter().all(|&token| features.holds(token)) {
+                return Some(needed);
+            }
+            recogniser.step(state, features, tokens, state.next);
+            state.next += 1;
         }
-        self.state.next = self.available;
+        None
     }
 }
 

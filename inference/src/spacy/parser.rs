@@ -9,7 +9,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 pub(super) use self::parse::Parse;
 use super::bundle::DecoderWeights;
-use super::dense::{Feature, Rows, Scores, add, greatest, maxout};
+use super::dense::{Feature, FeatureLookup, Scores, add, greatest, maxout};
 
 /// Features of a state: two tokens of the buffer, three of the stack, and three children.
 pub(super) const FEATURES: usize = 8;
@@ -80,28 +80,32 @@ impl Parser {
         }
     }
 
-    /// Parses until it is known whether the token `until`, and each before it, starts a sentence, and while the tokens
-    /// that a state looks at come before `available`. `rows` must hold the features from [`Parse::needed_from`] on.
-    pub(super) fn advance(&self, parse: &mut Parse, rows: Rows<'_>, available: usize, until: usize) {
+    /// Parses until it is known whether the token `until`, and each before it, starts a sentence, or the document ends.
+    /// Where features are missing for the next step, it says of which tokens it needs them; [`NOBODY`] needs none.
+    pub(super) fn advance(
+        &self,
+        parse: &mut Parse,
+        features: &impl FeatureLookup,
+        until: usize,
+    ) -> Option<[usize; FEATURES]> {
         self.arch.dispatch(Advance {
             parser: self,
             parse,
-            rows,
-            available,
+            features,
             until,
-        });
+        })
     }
 
     #[inline(always)]
-    fn sum(&self, parse: &Parse, rows: &Rows<'_>) -> Feature {
+    fn sum(&self, tokens: [usize; FEATURES], features: &impl FeatureLookup) -> Feature {
         let mut sum = [0.0; super::dense::FEATURE];
-        for (feature, token) in parse.features().into_iter().enumerate() {
+        for (feature, token) in tokens.into_iter().enumerate() {
             add(
                 &mut sum,
                 if token == NOBODY {
                     &self.pad[feature]
                 } else {
-                    rows.feature(token, feature)
+                    features.feature(token, feature)
                 },
             );
         }
@@ -135,32 +139,36 @@ impl Parser {
 }
 
 /// The loop of [`Parser::advance`], for [`pulp`] to compile once per instruction set.
-struct Advance<'a> {
+struct Advance<'a, L> {
     parser: &'a Parser,
     parse: &'a mut Parse,
-    rows: Rows<'a>,
-    available: usize,
+    features: &'a L,
     until: usize,
 }
 
-impl WithSimd for Advance<'_> {
-    type Output = ();
+impl<L: FeatureLookup> WithSimd for Advance<'_, L> {
+    type Output = Option<[usize; FEATURES]>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn with_simd<S: Simd>(self, _simd: S) -> Self::Output {
         let Self {
             parser,
             parse,
-            rows,
-            available,
+            features,
             until,
         } = self;
-        while parse.looks_before(available) && !parse.is_settled(until) {
-            let hidden = maxout(&parser.sum(parse, &rows));
-            let Some(action) = parser.best(parse, &parser.scores.of(&hidden)) else {
-                break;
-            };
+        while !parse.is_over() && !parse.is_settled(until) {
+            let tokens = parse.features();
+            if !tokens
+                .iter()
+                .all(|&token| token == NOBODY || features.holds(token))
+            {
+                return Some(tokens);
+            }
+            let hidden = maxout(&parser.sum(tokens, features));
+            let action = parser.best(parse, &parser.scores.of(&hidden))?;
             parse.apply(action);
         }
+        None
     }
 }

@@ -145,7 +145,7 @@ impl Pipeline {
                     starts,
                 };
                 let mut state = Recognition::default();
-                recogniser.advance(&mut state, features.of(place), &facts, facts.count());
+                recogniser.advance(&mut state, &features.of(place), &facts);
                 state.entities
             };
             let mut found: Vec<_> = (0..tokens.len()).map(|place| recognise(place, &[])).collect();
@@ -164,8 +164,7 @@ impl Pipeline {
         })?
     }
 
-    /// The entities of a document that does not fit a slice. Features are dropped as soon as no state can ask for
-    /// them, so memory grows with the longest sentence and not with the text.
+    /// The entities of a document that does not fit a slice.
     fn long(&mut self, document: &Document<'_>) -> Result<Vec<EntitySpan>, TowerError> {
         let found = self.recognise_long(document, &[])?;
         if !found.iter().any(may_cross) {
@@ -178,10 +177,10 @@ impl Pipeline {
             ..
         } = self;
         let mut parse = Parse::new(document.tokens.len());
-        parser_tower.encode_long(lexicon, &document.tokens, |rows, available| {
-            parser.advance(&mut parse, rows, available, document.tokens.len());
-            parse.needed_from()
-        })?;
+        let mut segments = parser_tower.segments(lexicon, &document.tokens);
+        while let Some(needed) = parser.advance(&mut parse, &segments, document.tokens.len()) {
+            segments.load(&needed)?;
+        }
         let starts = parse.sentence_starts();
         if crosses(&found, &starts) {
             self.recognise_long(document, &starts)
@@ -207,10 +206,10 @@ impl Pipeline {
             starts,
         };
         let mut state = Recognition::default();
-        ner.encode_long(lexicon, &document.tokens, |rows, available| {
-            recogniser.advance(&mut state, rows, &facts, available);
-            state.needed_from()
-        })?;
+        let mut segments = ner.segments(lexicon, &document.tokens);
+        while let Some(needed) = recogniser.advance(&mut state, &segments, &facts) {
+            segments.load(&needed)?;
+        }
         Ok(state.entities)
     }
 
@@ -350,6 +349,30 @@ impl<'t> CharacterOffsets<'t> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_text_on_which_the_network_failed_is_answered_when_it_works_again() {
+        let files = testbed::ModelFiles::fetch().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("model");
+        crate::spacy::import(&files.wheel, &bundle).unwrap();
+        let runtime = Runtime::load(Some(&files.library)).unwrap();
+        let load = || Pipeline::load(&runtime, &bundle, CACHE_BYTES).unwrap();
+        let texts = ["Angela Merkel was born in Hamburg in 1954."];
+        let expected = load().entities(&texts);
+        assert!(
+            expected[0].as_ref().is_ok_and(|found| found.len() == 3),
+            "{expected:?}"
+        );
+        let mut pipeline = load();
+        for _ in 0..2 {
+            pipeline.ner.break_by_swapping(&mut pipeline.parser_tower);
+            let answers = pipeline.entities(&texts);
+            assert!(matches!(answers[..], [Err(TextError::Failed(_))]), "{answers:?}");
+            pipeline.ner.break_by_swapping(&mut pipeline.parser_tower);
+        }
+        assert_eq!(pipeline.entities(&texts), expected);
+    }
 
     #[test]
     fn offsets_count_characters() {

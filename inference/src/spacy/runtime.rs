@@ -19,10 +19,10 @@ pub struct Runtime(Arc<Environment>);
 
 impl Runtime {
     /// Loads the shared library at `library`, or else the one that `ORT_DYLIB_PATH` names, or else the system's.
-    /// A process has one: once it is loaded, later calls find that one.
+    /// A process has one: clone it where another is wanted.
     ///
     /// # Errors
-    /// Where there is no such library, or it is not ONNX Runtime 1.17 or newer.
+    /// Where there is no such library, it is not ONNX Runtime 1.17 or newer, or the process has one already.
     pub fn load(library: Option<&Path>) -> Result<Self, BundleError> {
         let library = library.map_or_else(library_by_default, Path::to_owned);
         let fail = |what: String| BundleError::Runtime {

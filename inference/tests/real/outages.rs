@@ -157,9 +157,7 @@ async fn made_again(name: &str, on_reset: &str, again: usize) -> (Stage, Process
             == 10)
             .then_some(())
     };
-    until(PATIENCE, async || processed())
-        .await
-        .unwrap();
+    until(PATIENCE, async || processed()).await.unwrap();
     let cluster = Cluster::new(&stage.connection).unwrap();
     cluster.delete_topic(&stage.input).await.unwrap();
     // A topic that is being deleted may be there for a moment.

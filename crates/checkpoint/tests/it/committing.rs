@@ -39,15 +39,15 @@ async fn files_have_sparks_form_and_our_mark() {
 async fn a_batch_is_two_writes_the_positions_first_and_one_where_nothing_moved_is_none() {
     let store = MemoryStore::default();
     let mut writer = writer(&store).await;
-    let writes = |store: &MemoryStore| {
+    let written_by = |store: &MemoryStore| {
         let requests = store.requests().into_iter();
         requests
             .filter(|request| request.starts_with("put "))
             .collect::<Vec<_>>()
     };
-    assert_eq!(writes(&store), ["put metadata"]);
+    assert_eq!(written_by(&store), ["put metadata"]);
     writer.commit(&at(&[(0, 1)]), 7).await.unwrap();
-    assert_eq!(writes(&store), ["put offsets/0", "put commits/0"]);
+    assert_eq!(written_by(&store), ["put offsets/0", "put commits/0"]);
     assert_eq!(writer.commit(&at(&[(0, 1)]), 8).await.unwrap(), BatchId(0));
     assert_eq!(store.requests(), [""; 0]);
     assert_eq!(writer.commit(&at(&[(1, 1)]), 9).await.unwrap(), BatchId(1));

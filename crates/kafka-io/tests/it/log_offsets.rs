@@ -1,9 +1,11 @@
 //! Where partitions end, asked of leaders that move, hang, and are away: an offset or a refusal for each, never a number that
 //! nobody said.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kafka_io::{Cluster, MockBroker, RefusalKind, Topic, TopicPartition};
+
+use tokio::time::Instant;
 
 use super::{connection, produce};
 

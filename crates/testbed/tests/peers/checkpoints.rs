@@ -127,11 +127,13 @@ async fn of_writers_that_race_in_seaweedfs_one_wins() {
     assert_eq!(winners(&folder, Some(b"old")).await, [1; RACES]);
 }
 
+/// More than a server lists at a time.
+const BATCHES: i64 = 2_345;
+
 /// A server lists a thousand names at a time, and `10` before `9`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_of_more_than_a_thousand_files_is_listed_whole() {
     let (server, s3) = moto().await;
-    const BATCHES: i64 = 2_345;
     for batch in 0..BATCHES {
         let log = format!("v1\n{{}}\n{{\"documents\":{{\"0\":{batch}}}}}");
         for (folder, content) in [(OFFSETS, log.as_str()), (COMMITS, "v1\n{}")] {

@@ -48,14 +48,6 @@ impl Parse {
         }
     }
 
-    /// The first token whose features a later state can ask for.
-    pub(in crate::spacy) fn needed_from(&self) -> usize {
-        let untaken = (self.next < self.tokens.len()).then_some(self.next);
-        let live = self.stack.iter().chain(&self.put_back).copied().chain(untaken);
-        let with_children = live.flat_map(|token| [Some(token), self.first_left_child(token)]);
-        with_children.flatten().min().unwrap_or(self.next)
-    }
-
     /// Whether it is known of the token `until`, and of each before it, if it starts a sentence.
     ///
     /// It is where nothing is on the stack or put back and `until` is no later than the next token: only tokens there
@@ -116,11 +108,10 @@ impl Parse {
         self.tokens.len() - self.next + self.put_back.len()
     }
 
-    /// Whether there is a state to decide, and the tokens that it looks at come before `available`.
+    /// Whether there is nothing left to decide.
     #[inline(always)]
-    pub(super) fn looks_before(&self, available: usize) -> bool {
-        let second = self.buffer(1).or(self.buffer(0));
-        (!self.stack.is_empty() || self.buffer_length() > 0) && second.is_none_or(|token| token < available)
+    pub(super) fn is_over(&self) -> bool {
+        self.stack.is_empty() && self.buffer_length() == 0
     }
 
     #[inline(always)]
@@ -233,13 +224,6 @@ impl Parse {
             &mut head_state.last_right
         }
     }
-
-    fn first_left_child(&self, token: usize) -> Option<usize> {
-        let children = std::iter::successors(Some(self.tokens[token].last_left), |&child| {
-            (child != NOBODY).then(|| self.tokens[child].sibling_before)
-        });
-        children.filter(|&child| child != NOBODY).min()
-    }
 }
 
 #[cfg(test)]
@@ -262,7 +246,7 @@ mod tests {
             4,
             &[Shift, LeftArc, Shift, RightArc, Reduce, Reduce, Shift, Reduce],
         );
-        assert!(!done.looks_before(4), "{done:?}");
+        assert!(done.is_over(), "{done:?}");
         assert_eq!(done.sentence_starts(), [true, false, false, true]);
     }
 

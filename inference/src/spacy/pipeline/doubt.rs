@@ -1,9 +1,10 @@
 //! Owns the question whether a sentence starts inside an entity: which documents raise it, and how far they are parsed.
 
 use super::Document;
+use crate::spacy::dense::Rows;
 use crate::spacy::lexicon::Lexicon;
 use crate::spacy::ner::EntitySpan;
-use crate::spacy::parser::{Parse, Parser};
+use crate::spacy::parser::{self, Parse, Parser};
 use crate::spacy::tokenizer::Token;
 use crate::spacy::tower::{PADDING, Tower, TowerError};
 
@@ -72,7 +73,7 @@ pub(super) fn settle(
     tower.encode(lexicon, &begun, |features| {
         for (row, doubt) in doubts.iter_mut().enumerate() {
             let rows = features.of(row);
-            parser.advance(&mut doubt.parse, rows, doubt.available, doubt.until);
+            parser.advance(&mut doubt.parse, &rows.until(doubt.available), doubt.until);
             if !doubt.is_settled(documents) {
                 doubt.kept.extend_from_slice(rows.tokens(0..doubt.available));
             }
@@ -96,8 +97,8 @@ pub(super) fn settle(
                 .kept
                 .extend_from_slice(features.of(row).tokens(before..rest[row].len()));
             doubt.available = documents[doubt.place].tokens.len();
-            let rows = features.of(row).all_of(&doubt.kept);
-            parser.advance(&mut doubt.parse, rows, doubt.available, doubt.until);
+            let rows = Rows::new(&doubt.kept, parser::FEATURES);
+            parser.advance(&mut doubt.parse, &rows, doubt.until);
         }
     })
 }
@@ -111,7 +112,7 @@ pub(super) fn sentence_starts(
 ) -> Result<Vec<bool>, TowerError> {
     tower.encode(lexicon, &[document], |features| {
         let mut parse = Parse::new(document.len());
-        parser.advance(&mut parse, features.of(0), document.len(), document.len());
+        parser.advance(&mut parse, &features.of(0), document.len());
         parse.sentence_starts()
     })
 }

@@ -43,7 +43,10 @@ pub(crate) struct Inspection {
 }
 
 /// A running worker.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact that an invariant asks for")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact that an invariant asks for"
+)]
 pub(crate) struct Instance {
     pub(crate) id: u32,
     pub(crate) worker: Worker<Ends, Ends, Ends>,
