@@ -85,16 +85,13 @@ impl<'a> Segments<'a> {
     /// An empty slot: a new one, or that of the segment that was not asked for the longest time.
     fn free_slot(&mut self) -> usize {
         let oldest = (0..self.kept.len()).min_by_key(|&slot| self.kept[slot].used);
-        match oldest.filter(|_| self.kept.len() == KEPT) {
-            Some(slot) => {
-                self.slots[self.kept[slot].number] = None;
-                self.kept[slot].values.clear();
-                slot
-            }
-            None => {
-                self.kept.push(Segment::default());
-                self.kept.len() - 1
-            }
+        if let Some(slot) = oldest.filter(|_| self.kept.len() == KEPT) {
+            self.slots[self.kept[slot].number] = None;
+            self.kept[slot].values.clear();
+            slot
+        } else {
+            self.kept.push(Segment::default());
+            self.kept.len() - 1
         }
     }
 }
