@@ -137,3 +137,19 @@ async fn a_text_at_the_limit_is_answered_whatever_it_is_made_of() {
         assert_eq!(answers, [Err(refused)]);
     }
 }
+
+/// A look back at the start of a text must not have its features computed again and again.
+#[tokio::test]
+async fn twice_the_text_is_at_most_two_and_a_half_times_the_networks_work() {
+    const TOKENS: usize = 9_000;
+    let mut model = reference_model().await;
+    for piece in ["$", "Angela Merkel ", "a, ", "said that he ", "(", "☃"] {
+        let mut operations = |count: usize| {
+            let answers = model.entities(&[&piece.repeat(count)]);
+            assert!(answers[0].is_ok());
+            model.spent().operations
+        };
+        let [once, twice] = [TOKENS, 2 * TOKENS].map(&mut operations);
+        assert!(2 * twice <= 5 * once, "{piece}…: {once} operations, then {twice}");
+    }
+}
