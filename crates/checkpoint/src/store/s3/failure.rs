@@ -27,6 +27,11 @@ impl Failure {
         }
     }
 
+    /// The SDK lists each of its sources and why it has none, in many lines.
+    fn without_credentials() -> Self {
+        Self::without_status("credentials", "no credentials were found")
+    }
+
     pub(super) fn timeout(after: Duration) -> Self {
         Self::without_status("timeout", format!("no whole answer within {after:?}"))
     }
@@ -63,10 +68,10 @@ impl Failure {
             SdkError::DispatchFailure(failure) if failure.is_timeout() => {
                 Self::without_status("timeout", "no connection in time")
             }
-            SdkError::DispatchFailure(failure) if failure.is_io() => {
+            SdkError::DispatchFailure(failure) if failure.is_io() && !says(error, "credential") => {
                 Self::without_status("connection", root(error))
             }
-            _ if root(error).contains("credential") => Self::without_status("credentials", root(error)),
+            _ if says(error, "credential") => Self::without_credentials(),
             _ => Self::without_status("other", root(error)),
         }
     }
@@ -117,6 +122,18 @@ impl fmt::Display for Failure {
 }
 
 impl Error for Failure {}
+
+/// Whether one of a chain of errors has these words.
+fn says(error: &dyn Error, words: &str) -> bool {
+    let mut below = Some(error);
+    while let Some(error) = below {
+        if error.to_string().contains(words) {
+            return true;
+        }
+        below = error.source();
+    }
+    false
+}
 
 /// The error at the bottom of a chain, which says what happened; those above only say where.
 fn root(error: &dyn Error) -> String {
