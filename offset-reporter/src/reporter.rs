@@ -224,3 +224,22 @@ async fn timeout_after(stop: &CancellationToken) {
     stop.cancelled().await;
     sleep(STOP_TIMEOUT).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_loop_that_is_late_is_enough_to_stop_the_heart() {
+        let deadlines = Deadlines(Mutex::new(vec![None; 3]));
+        assert!(deadlines.are_kept(), "they wait for others");
+        deadlines.set(0, Some(Instant::now() + 10 * LATENESS));
+        deadlines.set(2, Some(Instant::now()));
+        tokio::time::advance(LATENESS).await;
+        assert!(deadlines.are_kept(), "a busy machine");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!deadlines.are_kept());
+        deadlines.set(2, Some(Instant::now()));
+        assert!(deadlines.are_kept());
+    }
+}

@@ -100,7 +100,8 @@ async fn streams_begin_one_after_the_other_and_the_first_at_once() {
         .enumerate()
         .map(|(number, store)| stage(&number.to_string(), store, &kafka));
     let running = Running::start(stages.collect());
-    for begun in 1..=10 {
+    // The tenth is not before the first comes again.
+    for begun in 1..10 {
         tokio::time::sleep(Duration::from_millis(if begun == 1 { 500 } else { 1000 })).await;
         let asked = stores.iter().filter(|store| !store.requests().is_empty());
         assert_eq!(asked.count(), 1, "one in a second");

@@ -178,16 +178,23 @@ async fn once_does_its_work_and_ends_and_fails_where_any_stream_failed() {
 async fn a_dry_run_says_what_it_would_commit() {
     let mut place = Place::new().await;
     place.commit(7).await;
+    let cluster = Cluster::new(&connection(&place.broker.bootstrap_servers()).unwrap()).unwrap();
+    let partition = TopicPartition::new("documents", 0);
+    cluster
+        .commit("ner", &[(partition.clone(), 3)], "")
+        .await
+        .unwrap();
     let output = place.run("", &["--once", "--dry-run"]);
     assert!(output.status.success(), "{}", told(&output));
     let told = told(&output);
     assert!(
-        told.contains("would commit") && told.contains("documents-0"),
+        ["would commit", "documents-0", "\"from\":3", "\"to\":7"]
+            .iter()
+            .all(|what| told.contains(what)),
         "{told}"
     );
-    let cluster = Cluster::new(&connection(&place.broker.bootstrap_servers()).unwrap()).unwrap();
-    let partition = [TopicPartition::new("documents", 0)];
-    assert_eq!(cluster.committed("ner", Some(&partition)).await.unwrap(), []);
+    let committed = cluster.committed("ner", Some(&[partition])).await.unwrap();
+    assert_eq!(committed[0].1.as_ref().unwrap().offset, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,4 +235,22 @@ async fn a_port_that_is_taken_is_named_and_exits_1() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(told(&output).contains("admin.address"), "{}", told(&output));
+}
+
+#[test]
+fn s3_without_credentials_is_one_sentence_that_names_what_to_set() {
+    let output = Command::new(program())
+        .args(["inspect", "s3://bucket/checkpoint"])
+        .env_clear()
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_REGION", "eu-central-1")
+        .output()
+        .unwrap();
+    let told = told(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        told.contains("no credentials were found; check the credentials: AWS_ACCESS_KEY_ID"),
+        "{told}"
+    );
+    assert!(told.lines().count() == 1 && told.len() < 300, "{told}");
 }

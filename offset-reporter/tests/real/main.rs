@@ -7,6 +7,7 @@
 )]
 
 mod groups;
+mod log_ends;
 mod retention;
 mod s3;
 mod spark;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use checkpoint::{BatchId, COMMITS, Checkpoint, LocalFolder, OFFSETS, Put, TopicOffsets, WritableStore};
-use kafka_io::{Cluster, Compression, Connection, Outgoing, Topic, TopicPartition};
+use kafka_io::{Cluster, Compression, Connection, Outgoing, Refusal, Topic, TopicPartition};
 use tempfile::TempDir;
 use testbed::{Kafka, KafkaSettings, Process, connection, produce, until};
 use tokio::sync::OnceCell;
@@ -90,17 +90,18 @@ impl Stage {
         Process::start(program(), self.folder.path(), &config, variables).unwrap()
     }
 
-    /// What a group has in a partition.
-    pub(crate) async fn has(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
+    /// What a group has in a partition; none only where the cluster says so.
+    pub(crate) async fn has(&self, group: &str, topic: &str, partition: i32) -> Result<Option<i64>, Refusal> {
         let asked = [TopicPartition::new(topic, partition)];
-        let told = self.cluster.committed(group, Some(&asked)).await.ok()?;
-        Some(told.into_iter().next()?.1.ok()?.offset)
+        let answer = self.cluster.committed(group, Some(&asked)).await?;
+        let committed = answer.into_iter().next().map(|(_, committed)| committed);
+        Ok(committed.transpose()?.map(|committed| committed.offset))
     }
 
     /// Waits until a group has this.
     pub(crate) async fn comes_to_have(&self, process: &Process, group: &str, at: (&str, i32), offset: i64) {
         let has = until(PATIENCE, async || {
-            (self.has(group, at.0, at.1).await == Some(offset)).then_some(())
+            (self.has(group, at.0, at.1).await == Ok(Some(offset))).then_some(())
         });
         if has.await.is_none() {
             let has = self.has(group, at.0, at.1).await;

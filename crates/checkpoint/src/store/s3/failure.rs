@@ -49,6 +49,11 @@ impl Failure {
         }
     }
 
+    /// The SDK lists each of its sources and why it has none, in many lines.
+    fn without_credentials() -> Self {
+        Self::without_status("credentials", "no credentials were found")
+    }
+
     pub(super) fn timeout(after: Duration) -> Self {
         Self::without_status("timeout", format!("no whole answer within {after:?}"))
     }
@@ -85,7 +90,7 @@ impl Failure {
             _ if says(error, "credential") && says(error, "timed out") => {
                 Self::without_status("timeout", "the source of the credentials does not answer")
             }
-            _ if says(error, "credential") => Self::without_status("credentials", root(error)),
+            _ if says(error, "credential") => Self::without_credentials(),
             SdkError::DispatchFailure(failure) if failure.is_timeout() => {
                 Self::without_status("timeout", "no connection in time")
             }
