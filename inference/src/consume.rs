@@ -1,10 +1,11 @@
 //! Owns the seam in: where records come from. The real one is Kafka; the loop's tests have their own.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::ops::Range;
 use std::time::Duration;
 
-use kafka_io::{Cluster, Consumer, Partition, Start, Topic};
+use kafka_io::{ByPartition, Cluster, Consumer, Partition, Start, Topic, TopicPartition};
 use tokio::time::timeout;
 
 use crate::config::Topics;
@@ -19,8 +20,8 @@ pub trait Source: Send + 'static {
     /// # Errors
     /// If they cannot be read.
     fn add(&self, partitions: &[(Partition, Start)]) -> anyhow::Result<()>;
-    /// Where reading of partitions that were assigned begins: at what the group has committed, if it has.
-    fn starts(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)>;
+    /// Accepts an assignment, and gives where reading of its partitions begins.
+    fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)>;
     /// Reads a partition from another offset on. It is done when [`kafka_io::Event::Restarted`] comes; records of before
     /// may come until then.
     fn restart(&self, partition: Partition, offset: i64);
@@ -79,8 +80,8 @@ impl Source for KafkaSource {
         Ok(self.consumer.add(partitions)?)
     }
 
-    fn starts(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)> {
-        let starts = self.consumer.starts(partitions).into_iter();
+    fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)> {
+        let starts = self.consumer.accept(partitions).into_iter();
         let position = |start| match start {
             Start::At(offset) => Some(offset),
             Start::Without(_) => None,
@@ -143,11 +144,11 @@ pub async fn inspect(
     let there: Vec<_> = partitions
         .iter()
         .copied()
-        .filter(|partition| all.contains(partition))
+        .filter(|partition| all.binary_search(partition).is_ok())
         .collect();
     Ok(Snapshot {
         topic_id: topic_id(cluster, &topics.input).await,
-        ranges: cluster.watermarks(&topics.input, &there).await?,
+        ranges: ranges(cluster, &topics.input, &there).await,
         partitions: all,
         missing,
     })
@@ -158,4 +159,27 @@ async fn topic_id(cluster: &Cluster, topic: &Topic) -> Option<String> {
     let asked = timeout(TOPIC_ID_TIMEOUT, cluster.topic_id(topic)).await.ok()?;
     let id = asked.inspect_err(|error| tracing::debug!(%error, "the topic's id is not known"));
     id.ok().flatten().map(|id| id.to_string())
+}
+
+/// The first and the next offset of partitions, as far as their leaders answer: one without a leader holds up no other.
+pub(crate) async fn ranges(
+    cluster: &Cluster,
+    topic: &Topic,
+    partitions: &[Partition],
+) -> Vec<(Partition, Range<i64>)> {
+    let asked: Vec<_> = partitions
+        .iter()
+        .map(|partition| TopicPartition::new(topic.as_str(), partition.0))
+        .collect();
+    let (beginnings, ends) = tokio::join!(cluster.beginnings(&asked), cluster.ends(&asked));
+    let known = |answers: ByPartition<i64>| -> HashMap<Partition, i64> {
+        let known = answers.into_iter();
+        known
+            .filter_map(|(of, offset)| Some((of.partition, offset.ok()?)))
+            .collect()
+    };
+    let (beginnings, ends) = (known(beginnings), known(ends));
+    let range =
+        |partition: &Partition| Some((*partition, *beginnings.get(partition)?..*ends.get(partition)?));
+    partitions.iter().filter_map(range).collect()
 }

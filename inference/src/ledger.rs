@@ -7,7 +7,7 @@
 
 mod lane;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use kafka_io::Partition;
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,8 @@ pub struct Ledger<T> {
     alone_under_way: Option<Ticket>,
     /// How many results are sent and neither acknowledged nor refused.
     under_way: usize,
+    /// Those of them whose partition was closed.
+    forgotten: HashSet<Ticket>,
     /// Partitions whose position was not taken since it changed.
     moved: BTreeSet<Partition>,
     rows: usize,
@@ -88,6 +90,7 @@ impl<T> Ledger<T> {
             alone: BTreeSet::new(),
             alone_under_way: None,
             under_way: 0,
+            forgotten: HashSet::new(),
             moved: BTreeSet::new(),
             rows: 0,
             bytes: 0,
@@ -124,7 +127,8 @@ impl<T> Ledger<T> {
             self.alone.remove(&ticket);
             self.bytes -= slot.bytes;
             if matches!(slot.stage, Stage::Sent(_)) {
-                self.returned(ticket);
+                // It may still share a batch with others.
+                self.forgotten.insert(ticket);
             }
         }
     }
@@ -234,6 +238,7 @@ impl<T> Ledger<T> {
     /// large; in that case it leaves behind results of later records.
     pub fn refused(&mut self, ticket: Ticket) -> Sent {
         let alone = self.alone_under_way == Some(ticket);
+        self.forget(ticket);
         let Some((_, slot)) = find(&self.homes, &mut self.lanes, ticket) else {
             return Sent::Forgotten;
         };
@@ -255,6 +260,7 @@ impl<T> Ledger<T> {
     /// The result of a record is acknowledged. Says whether the record was in hand.
     pub fn acknowledge(&mut self, ticket: Ticket) -> bool {
         let Some(partition) = self.homes.remove(&ticket) else {
+            self.forget(ticket);
             return false;
         };
         self.returned(ticket);
@@ -316,6 +322,13 @@ impl<T> Ledger<T> {
     /// How many bytes the records and results in hand keep in memory.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The delivery of a result was reported whose partition was closed meanwhile.
+    fn forget(&mut self, ticket: Ticket) {
+        if self.forgotten.remove(&ticket) {
+            self.returned(ticket);
+        }
     }
 
     /// A result that was sent is no longer under way.

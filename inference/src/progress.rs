@@ -22,7 +22,7 @@ const LAST_RETRY: Duration = Duration::from_secs(10);
 /// Positions to commit: the next record to process of partitions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
-    /// The positions.
+    /// The positions, in order of partition.
     pub positions: Vec<(Partition, i64)>,
     /// Whether some may be lower than before: the topic began again.
     pub may_fall: bool,
@@ -93,11 +93,9 @@ impl Keeper {
         self.retry = Some(Retry { at: now + wait, wait });
     }
 
-    /// The next commit does not wait for the time to try again: it is the last chance.
-    pub fn try_now(&mut self, now: Instant) {
-        if let Some(retry) = &mut self.retry {
-            retry.at = retry.at.min(now);
-        }
+    /// The next commit does not wait for the time to try again, and the ones after it wait as after a first failure.
+    pub fn try_now(&mut self) {
+        self.retry = None;
     }
 
     /// The topic began again: the next commit may hold a lower position.
@@ -113,9 +111,12 @@ impl Keeper {
 
     /// Whether the commit under way holds a position of the partition.
     pub fn holds(&self, partition: Partition) -> bool {
-        self.under_way
-            .as_ref()
-            .is_some_and(|commit| commit.positions.iter().any(|(its, _)| *its == partition))
+        self.under_way.as_ref().is_some_and(|commit| {
+            commit
+                .positions
+                .binary_search_by_key(&partition, |(its, _)| *its)
+                .is_ok()
+        })
     }
 
     /// Whether a commit is under way.
@@ -169,7 +170,7 @@ mod tests {
             keeper.finish(false, &mut ledger, now);
         }
         assert_eq!(waits, [200, 400, 800, 1600, 3200, 6400, 10000, 10000]);
-        keeper.try_now(now);
+        keeper.try_now();
         assert!(keeper.begin(&mut ledger, now, true).is_some());
     }
 

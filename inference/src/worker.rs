@@ -39,6 +39,9 @@ use crate::sessions::Compute;
 /// How often the loop turns though nothing happens: it shows that it is alive.
 const TURN: Duration = Duration::from_secs(1);
 
+/// How often a stop tries to commit, with growing pauses, when everything in hand is acknowledged.
+const LAST_COMMITS: u32 = 3;
+
 /// What a worker is made of.
 pub struct Parts<C, P, S> {
     /// Where records come from.
@@ -113,6 +116,10 @@ pub struct Worker<C, P, S> {
     uncommitted: bool,
     /// Whether partitions were assigned, be it none.
     assigned: bool,
+    /// How many commits began since nothing is in hand and the worker stops.
+    last_commits: Option<u32>,
+    /// Whether every partition was read to its end, for [`Settings::once`].
+    complete: bool,
     /// Partitions that were read to their end, for [`Settings::once`].
     ended: HashSet<Partition>,
     /// When something moved last, for [`Settings::once`].
@@ -171,6 +178,8 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             paused: false,
             stopping: false,
             uncommitted: false,
+            last_commits: None,
+            complete: false,
             ended: HashSet::new(),
             moved: now,
             revoking: None,
@@ -184,7 +193,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     /// # Errors
     /// If the worker must end. What is not committed then is processed again after a restart.
     pub fn on(&mut self, happening: Happening, now: Instant) -> anyhow::Result<()> {
-        if !matches!(happening, Happening::Turn | Happening::Inspected(_)) {
+        if is_movement(&happening) {
             self.moved = now;
         }
         match happening {
@@ -220,6 +229,9 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         {
             bail!("nothing was read, computed or acknowledged for {patience:?}; the log says why");
         }
+        if self.settings.once.is_some() && !self.stopping && self.is_all_read() {
+            (self.complete, self.stopping) = (true, true);
+        }
         self.offer_slices();
         self.send_results()?;
         self.apply_resets();
@@ -234,14 +246,22 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             self.set_uncommitted(None);
         }
         let Parts { ledger, keeper, .. } = &mut self.parts;
-        let last = ledger.rows() == 0 && (self.stopping || self.settings.once.is_some());
-        if last {
-            keeper.try_now(now);
+        let last = self.stopping && ledger.rows() == 0;
+        if last && self.last_commits.is_none() {
+            keeper.try_now();
+            self.last_commits = Some(0);
         }
-        Ok(Orders {
-            commit: keeper.begin(ledger, now, last || self.revoking.is_some()),
-            inspect: self.lookout.ask(ledger, now),
-        })
+        let commit = keeper.begin(ledger, now, last || self.revoking.is_some());
+        if let (Some(_), Some(tries)) = (&commit, &mut self.last_commits) {
+            *tries += 1;
+        }
+        // A worker that stops reads nothing more.
+        let inspect = if self.stopping {
+            None
+        } else {
+            self.lookout.ask(ledger, now)
+        };
+        Ok(Orders { commit, inspect })
     }
 
     fn set_uncommitted(&mut self, why: Option<String>) {
@@ -255,14 +275,15 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     /// When to call [`Self::advance`] though nothing has happened.
     pub fn deadline(&self) -> Option<Instant> {
         let commit = self.parts.keeper.deadline(&self.parts.ledger);
-        commit.into_iter().chain(self.lookout.deadline()).min()
+        let look = self.lookout.deadline().filter(|_| !self.stopping);
+        commit.into_iter().chain(look).min()
     }
 
     /// Whether all is done that was to be done.
     pub fn is_finished(&self) -> bool {
         let Parts { ledger, keeper, .. } = &self.parts;
         let nothing_in_hand = ledger.rows() == 0 && !ledger.any_moved() && !keeper.is_busy();
-        nothing_in_hand && (self.stopping || (self.settings.once.is_some() && self.is_all_read()))
+        nothing_in_hand && self.stopping
     }
 
     fn is_all_read(&self) -> bool {
@@ -274,14 +295,13 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
 
     /// Ends the ends.
     async fn close(self, inputs: Inputs) -> anyhow::Result<()> {
-        let complete = self.settings.once.is_none() || self.is_all_read();
         // Nobody takes events or answers any more, so nothing holds up whoever reports them.
         drop(inputs);
         self.parts.sessions.close().await;
         self.parts.source.close().await;
         self.telemetry.metrics.log_summary();
         tracing::info!("everything in hand was acknowledged and committed");
-        if !complete {
+        if self.settings.once.is_some() && !self.complete {
             bail!("stopped before every partition was read to its end");
         }
         Ok(())
@@ -366,11 +386,11 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         self.telemetry.metrics.committed(&outcome);
         match outcome {
             Ok(_) => self.set_uncommitted(None),
-            Err(CommitFailure::Contested(error)) => return Err(error),
+            Err(CommitFailure::Permanent(error)) => return Err(error),
             Err(CommitFailure::Transient(error)) => {
                 self.set_uncommitted(Some(format!("{error:#}")));
-                let last = self.stopping || (self.settings.once.is_some() && self.is_all_read());
-                if last && self.parts.ledger.rows() == 0 {
+                // One that was under way when the last record was acknowledged does not count.
+                if self.last_commits.is_some_and(|tries| tries >= LAST_COMMITS) {
                     return Err(error.context(
                         "everything in hand was acknowledged but not committed, and is processed again after a restart",
                     ));
@@ -378,5 +398,16 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether something shows that the work advances.
+fn is_movement(happening: &Happening) -> bool {
+    match happening {
+        Happening::Event(event) => matches!(event, Event::Record(_) | Event::EndOfPartition(_)),
+        Happening::Answered(_) | Happening::Stop => true,
+        Happening::Delivery(delivery) => delivery.result.is_ok(),
+        Happening::Committed(outcome) => outcome.is_ok(),
+        Happening::Inspected(_) | Happening::Turn => false,
     }
 }

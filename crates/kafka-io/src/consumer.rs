@@ -9,6 +9,7 @@ mod polling;
 mod rebalance;
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use self::owned::Owned;
+use self::owned::{Owned, Restart};
 use self::polling::{Events, State, poll};
 use crate::context::Trouble;
 use crate::ending::{End, LastHeld, on_thread};
@@ -156,7 +157,7 @@ pub struct Consumer {
     client: Arc<BaseConsumer<Events>>,
     topic: Topic,
     owned: Arc<Owned>,
-    restarts: Arc<Mutex<Vec<(Partition, Start)>>>,
+    restarts: Arc<Mutex<Vec<Restart>>>,
     end: End,
     thread: Option<JoinHandle<()>>,
     last: LastHeld,
@@ -255,7 +256,12 @@ impl Consumer {
         let polled = Arc::clone(&client);
         let thread = std::thread::Builder::new()
             .name("kafka-poll".to_owned())
-            .spawn(move || poll(&polled));
+            .spawn(move || {
+                if catch_unwind(AssertUnwindSafe(|| poll(&polled))).is_err() {
+                    let what = "the polling thread panicked; the log says where".to_owned();
+                    polled.context().send(Event::Failed(what));
+                }
+            });
         let thread = thread.map_err(|error| KafkaError::new("cannot start the polling thread", error))?;
         Ok((
             Self {
@@ -288,16 +294,17 @@ impl Consumer {
     /// the consumer fails.
     pub fn restart(&self, partitions: &[(Partition, Start)]) {
         let mut restarts = self.restarts.lock().unwrap_or_else(PoisonError::into_inner);
-        for (partition, _) in partitions {
-            restarts.retain(|(other, _)| other != partition);
+        for (partition, start) in partitions {
+            restarts.retain(|other| other.partition != *partition);
+            restarts.push(self.owned.restart(*partition, *start));
         }
-        restarts.extend(partitions);
     }
 
-    /// Where reading began, or began anew, of those of these partitions that are ours: for a member of a group
-    /// [`Start::At`] what the group had committed.
-    pub fn starts(&self, partitions: &[Partition]) -> Vec<(Partition, Start)> {
-        self.owned.starts(partitions)
+    /// Accepts the assignment of which one [`Event::Assigned`] told, and gives where reading of its partitions began. Until
+    /// then restarts and commits of them are left out, since they are about an assignment before. To be called once for each
+    /// such event.
+    pub fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, Start)> {
+        self.owned.accept(partitions)
     }
 
     /// Stops reading partitions until they are resumed. Events that are on their way still come.

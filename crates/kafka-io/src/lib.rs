@@ -5,6 +5,7 @@
 //! and in the demo.
 
 mod connection;
+mod headers;
 mod properties;
 mod record;
 

@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use rdkafka::Message;
-use rdkafka::message::{BorrowedMessage, Headers, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, OwnedHeaders};
+
+use crate::headers::headers_of;
 
 /// A topic's name. Clones share it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,20 +94,13 @@ pub struct Record {
 
 impl Record {
     pub(crate) fn of(message: &BorrowedMessage<'_>) -> Self {
-        let header = |header: rdkafka::message::Header<'_, &[u8]>| Header {
-            name: header.key.to_owned(),
-            value: header.value.map(<[u8]>::to_vec),
-        };
         Self {
             partition: Partition(message.partition()),
             offset: message.offset(),
             timestamp_ms: message.timestamp().to_millis(),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
-            headers: message
-                .headers()
-                .map(|headers| headers.iter().map(header).collect())
-                .unwrap_or_default(),
+            headers: headers_of(message),
         }
     }
 

@@ -156,6 +156,12 @@ fn a_closed_partition_holds_up_nobody_who_leaves_alone() {
     }
     assert_eq!(send(&mut ledger), Some((a, "result")));
     ledger.close(P);
+    assert_eq!(
+        send(&mut ledger),
+        None,
+        "a may still share a batch with what is sent now"
+    );
+    assert!(!ledger.acknowledge(a));
     assert_eq!(send(&mut ledger), Some((b, "result")));
 }
 

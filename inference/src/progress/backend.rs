@@ -28,9 +28,9 @@ pub enum CommitFailure {
     /// It can be tried again.
     #[error(transparent)]
     Transient(anyhow::Error),
-    /// Somebody else commits there: this worker must end.
+    /// Somebody else commits there, or other positions are there: this worker must end.
     #[error(transparent)]
-    Contested(anyhow::Error),
+    Permanent(anyhow::Error),
 }
 
 /// A commit that is under way.
@@ -108,7 +108,11 @@ pub(crate) async fn write(
     let written = writer.commit(&positions, now).await;
     match written {
         Ok(batch) => Ok(Some(batch.0)),
-        Err(error @ CheckpointError::Contested { .. }) => Err(CommitFailure::Contested(error.into())),
+        Err(
+            error @ (CheckpointError::Contested { .. }
+            | CheckpointError::Fallen { .. }
+            | CheckpointError::ForeignSources { .. }),
+        ) => Err(CommitFailure::Permanent(error.into())),
         Err(error) => {
             let error = anyhow::Error::new(error).context("the checkpoint cannot be written");
             Err(CommitFailure::Transient(error))

@@ -19,9 +19,11 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         for partition in partitions {
             self.parts.ledger.open(*partition, None);
         }
-        for (partition, position) in self.parts.source.starts(partitions) {
+        for (partition, position) in self.parts.source.accept(partitions) {
             if self.parts.ledger.is_open(partition) {
                 self.parts.ledger.open(partition, position);
+                // Where nothing was committed, a restart would begin elsewhere: at a later end.
+                self.parts.ledger.mark_moved(partition);
             }
         }
         self.lookout.knows(partitions.iter().copied());

@@ -19,6 +19,9 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         answer: anyhow::Result<Snapshot>,
         now: Instant,
     ) -> anyhow::Result<()> {
+        if self.stopping {
+            return Ok(());
+        }
         let snapshot = match answer {
             Ok(snapshot) => snapshot,
             Err(error) => {
@@ -61,6 +64,11 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     fn on_finding(&mut self, finding: Finding) -> anyhow::Result<()> {
         let topic = &self.settings.topics.input;
         match finding {
+            // It is about to be read from elsewhere.
+            Finding::Expired { partition, .. }
+            | Finding::Stopped { partition, .. }
+            | Finding::NeverBegan { partition, .. }
+                if self.is_left(partition) => {}
             Finding::NewPartitions(partitions) => self.on_new_partitions(&partitions)?,
             Finding::BeganAgain {
                 partition,

@@ -93,6 +93,11 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     /// A result that is too large is replaced; with any other failure the worker ends, and what was not acknowledged
     /// is processed again.
     pub(super) fn on_undelivered(&mut self, ticket: Ticket, error: &DeliveryError) -> anyhow::Result<()> {
+        if !self.parts.ledger.has(ticket) {
+            // Its partition was lost. Nobody waits for it, but it is no longer under way.
+            self.parts.ledger.acknowledge(ticket);
+            return Ok(());
+        }
         if *error != DeliveryError::TooLarge {
             return self.undeliverable(ticket, error);
         }

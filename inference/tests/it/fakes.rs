@@ -244,7 +244,7 @@ impl Source for FakeSource {
         Ok(())
     }
 
-    fn starts(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)> {
+    fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)> {
         let state = self.kafka.state();
         let committed = |partition: &Partition| (*partition, state.committed.get(partition).copied());
         partitions.iter().map(committed).collect()

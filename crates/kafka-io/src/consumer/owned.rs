@@ -3,6 +3,9 @@
 //! A broker takes a commit of any member of the group for any partition. So a commit that comes after a partition was
 //! given away would put the position of its next owner back. Invariant: once [`Owned::give_away`] has returned, no commit
 //! with these partitions is begun, and none is under way unless it took longer than [`COMMIT_PATIENCE`].
+//!
+//! A partition can be lost and assigned again before the program has heard of the loss. What it asks for until it accepts the
+//! assignment is about the one before, and is left out.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,38 +26,83 @@ pub(super) struct Owned {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Where reading of each began.
-    starts: BTreeMap<Partition, Start>,
+    partitions: BTreeMap<Partition, Ours>,
+    /// How many assignments of the group were announced to the program, and how many it has accepted.
+    announced: u64,
+    accepted: u64,
     /// Commits that are under way.
     commits: usize,
 }
 
+/// A partition that is ours.
+#[derive(Debug, Clone, Copy)]
+struct Ours {
+    /// Where reading began.
+    start: Start,
+    /// The number of its assignment; 0 if the program took it by itself.
+    assignment: u64,
+}
+
+/// A partition to begin again with, and the last assignment that the program had accepted when it asked for that.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Restart {
+    pub(super) partition: Partition,
+    start: Start,
+    accepted: u64,
+}
+
 impl Owned {
-    /// Takes partitions, or begins anew with those that are ours already.
+    /// Takes partitions that no group assigns.
     pub(super) fn take(&self, starts: impl IntoIterator<Item = (Partition, Start)>) {
-        self.lock().starts.extend(starts);
+        let ours = starts.into_iter().map(|(partition, start)| {
+            let assignment = 0;
+            (partition, Ours { start, assignment })
+        });
+        self.lock().partitions.extend(ours);
     }
 
-    /// Those of `starts` whose partition is ours.
-    pub(super) fn ours(&self, starts: Vec<(Partition, Start)>) -> Vec<(Partition, Start)> {
-        let state = self.lock();
-        let is_ours = |(partition, _): &(Partition, _)| state.starts.contains_key(partition);
-        starts.into_iter().filter(is_ours).collect()
+    /// Takes the partitions of an assignment, of which the program will hear.
+    pub(super) fn announce(&self, starts: impl IntoIterator<Item = (Partition, Start)>) {
+        let mut state = self.lock();
+        state.announced += 1;
+        let assignment = state.announced;
+        let ours = starts
+            .into_iter()
+            .map(|(partition, start)| (partition, Ours { start, assignment }));
+        state.partitions.extend(ours);
     }
 
-    /// Where reading began of those of `partitions` that are ours.
-    pub(super) fn starts(&self, partitions: &[Partition]) -> Vec<(Partition, Start)> {
-        let state = self.lock();
-        let start = |partition: &Partition| Some((*partition, *state.starts.get(partition)?));
+    /// The program has heard of one more assignment. Where reading began of those of `partitions` that are ours.
+    pub(super) fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, Start)> {
+        let mut state = self.lock();
+        state.accepted = (state.accepted + 1).min(state.announced);
+        let start = |partition: &Partition| Some((*partition, state.partitions.get(partition)?.start));
         partitions.iter().filter_map(start).collect()
+    }
+
+    /// A restart as the program asks for it now.
+    pub(super) fn restart(&self, partition: Partition, start: Start) -> Restart {
+        Restart {
+            partition,
+            start,
+            accepted: self.lock().accepted,
+        }
+    }
+
+    /// Those of `restarts` whose partition is ours as it was when they were asked for.
+    pub(super) fn ours(&self, restarts: Vec<Restart>) -> Vec<(Partition, Start)> {
+        let state = self.lock();
+        let is_ours = |restart: &Restart| state.is_ours(restart.partition, restart.accepted);
+        let ours = restarts.into_iter().filter(is_ours);
+        ours.map(|restart| (restart.partition, restart.start)).collect()
     }
 
     /// Gives partitions away, and waits for the commits that are under way.
     pub(super) fn give_away(&self, partitions: &[Partition]) {
         let mut state = self.lock();
-        state
-            .starts
-            .retain(|partition, _| !partitions.contains(partition));
+        for partition in partitions {
+            state.partitions.remove(partition);
+        }
         let waited = self
             .settled
             .wait_timeout_while(state, COMMIT_PATIENCE, |state| state.commits > 0);
@@ -76,7 +124,8 @@ impl Owned {
         let (ours, others): (Vec<_>, Vec<_>) = {
             let mut state = self.lock();
             state.commits += 1;
-            let is_ours = |(partition, _): &(Partition, i64)| state.starts.contains_key(partition);
+            let accepted = state.accepted;
+            let is_ours = |(partition, _): &(Partition, i64)| state.is_ours(*partition, accepted);
             positions.into_iter().partition(is_ours)
         };
         let _under_way = UnderWay(self);
@@ -86,6 +135,15 @@ impl Owned {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether a partition is ours by an assignment that was accepted.
+    fn is_ours(&self, partition: Partition, accepted: u64) -> bool {
+        self.partitions
+            .get(&partition)
+            .is_some_and(|ours| ours.assignment <= accepted)
     }
 }
 
@@ -120,8 +178,33 @@ mod tests {
         assert_eq!(committed, [(Partition(1), 8)]);
         assert_eq!(others, [Partition(0)]);
         assert_eq!(
-            owned.starts(&[Partition(0), Partition(1)]),
+            owned.accept(&[Partition(0), Partition(1)]),
             [(Partition(1), Start::At(7))]
+        );
+    }
+
+    #[test]
+    fn what_was_asked_for_before_an_assignment_was_accepted_is_left_out() {
+        let (owned, partition) = (Owned::default(), Partition(0));
+        owned.announce([(partition, Start::At(5))]);
+        owned.accept(&[partition]);
+        let before = owned.restart(partition, Start::At(9));
+        owned.give_away(&[partition]);
+        owned.announce([(partition, Start::At(7))]);
+        assert_eq!(
+            owned.ours(vec![before, owned.restart(partition, Start::At(9))]),
+            []
+        );
+        assert_eq!(
+            owned.commit(vec![(partition, 9)], |ours| ours),
+            (vec![], vec![partition])
+        );
+        assert_eq!(owned.accept(&[partition]), [(partition, Start::At(7))]);
+        let after = owned.restart(partition, Start::At(8));
+        assert_eq!(owned.ours(vec![before, after]), [(partition, Start::At(8))]);
+        assert_eq!(
+            owned.commit(vec![(partition, 9)], |ours| ours),
+            (vec![(partition, 9)], vec![])
         );
     }
 
@@ -135,7 +218,7 @@ mod tests {
                 owned.commit(vec![(Partition(0), 6)], |ours| {
                     begun.send(()).unwrap();
                     // The broker answers only after the partition begins to be given away.
-                    while !owned.starts(&[Partition(0)]).is_empty() {
+                    while !owned.accept(&[Partition(0)]).is_empty() {
                         std::thread::yield_now();
                     }
                     answer.send(ours).unwrap();

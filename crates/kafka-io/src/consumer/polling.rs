@@ -9,8 +9,8 @@ use rdkafka::error::{KafkaError as NativeError, RDKafkaErrorCode as Code};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::owned::Owned;
-use super::{Event, Start, StartWithout, list_of};
+use super::owned::{Owned, Restart};
+use super::{Event, StartWithout, list_of};
 use crate::context::{Trouble, describe};
 use crate::ending::Life;
 use crate::limit::Limit;
@@ -89,7 +89,7 @@ pub(super) struct Events {
     pub(super) drain_timeout: Duration,
     pub(super) bootstrap_servers: String,
     pub(super) trouble: Trouble,
-    pub(super) restarts: Arc<Mutex<Vec<(Partition, Start)>>>,
+    pub(super) restarts: Arc<Mutex<Vec<Restart>>>,
     pub(super) state: State,
 }
 
@@ -183,7 +183,6 @@ impl Events {
         if starts.is_empty() {
             return;
         }
-        self.owned.take(starts.iter().copied());
         *lock(&self.state.restarted) = Some(Instant::now());
         let list: Result<TopicPartitionList, _> = list_of(&self.topic, &starts);
         let restarted = list.and_then(|list| {

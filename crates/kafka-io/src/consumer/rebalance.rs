@@ -17,7 +17,7 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::time::Instant;
 
 use super::polling::{Events, POLL};
-use super::{Event, Partition, Revocation, Start};
+use super::{Event, Partition, Revocation, Start, StartWithout};
 
 /// How long one question about committed offsets may take, the pause before the next, and how long all of them may.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ impl Events {
             }
         };
         let given: Vec<Partition> = starts.iter().map(|(partition, _)| *partition).collect();
-        self.owned.take(starts);
+        self.owned.announce(starts);
         if let Err(error) = client.incremental_assign(&assigned) {
             self.send(Event::Failed(format!("cannot read {given:?}: {error}")));
         } else {
@@ -77,18 +77,30 @@ impl Events {
             return Ok((TopicPartitionList::new(), Vec::new()));
         }
         let deadline = Instant::now() + COMMITTED_PATIENCE;
-        let committed = loop {
-            let asked = client.committed_offsets(list.clone(), COMMITTED_TIMEOUT);
-            let reason = match asked.map(|answer| (first_error(&answer), answer)) {
-                Ok((None, answer)) => break answer,
-                Ok((Some(error), _)) | Err(error) => error.to_string(),
+        loop {
+            let reason = match self.ask_starts(client, list) {
+                Ok(found) => return Ok(found),
+                Err(error) => error.to_string(),
             };
             if Instant::now() >= deadline || self.life.has_ended() {
                 return Err(reason);
             }
             tracing::debug!(reason, "asking again what the group has committed");
             self.life.wait(COMMITTED_PAUSE);
-        };
+        }
+    }
+
+    /// Asks once. Where nothing is committed, the beginning or the end is asked for too, and never left to librdkafka (2.12):
+    /// if its answer comes after the partition was begun elsewhere, librdkafka asks again and reads from there after all.
+    fn ask_starts(
+        &self,
+        client: &Client,
+        list: &TopicPartitionList,
+    ) -> Result<(TopicPartitionList, Vec<(Partition, Start)>), NativeError> {
+        let committed = client.committed_offsets(list.clone(), COMMITTED_TIMEOUT)?;
+        if let Some(error) = first_error(&committed) {
+            return Err(error);
+        }
         let mut starts = Vec::with_capacity(committed.count());
         for (topic, number) in committed.to_topic_map().into_keys().collect::<Vec<_>>() {
             let Some(mut element) = committed.find_partition(&topic, number) else {
@@ -98,10 +110,13 @@ impl Events {
             let start = if let Offset::Offset(offset) = element.offset() {
                 Start::At(offset)
             } else {
-                let start = Start::Without(self.start);
-                let set = element.set_offset(start.offset());
-                set.map_err(|error| error.to_string())?;
-                start
+                let (first, next) = client.fetch_watermarks(&topic, number, COMMITTED_TIMEOUT)?;
+                let offset = match self.start {
+                    StartWithout::Earliest => first,
+                    StartWithout::Latest => next,
+                };
+                element.set_offset(Offset::Offset(offset))?;
+                Start::At(offset)
             };
             starts.push((Partition(number), start));
         }

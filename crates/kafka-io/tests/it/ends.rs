@@ -5,8 +5,8 @@ use std::time::Duration;
 use kafka_io::{Consumer, Partition, Producer, ProducerSettings, Start};
 use tokio::time::{Instant, timeout};
 
-use crate::groups::member;
-use crate::{PATIENCE, mock, produce, record, settings};
+use crate::kafka::{PATIENCE, member, produce, record, settings};
+use crate::mock;
 
 /// What an end may take here; each of these took for ever.
 const SOON: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ async fn a_member_closes_though_nobody_takes_its_revocation() {
     let (_broker, connection, topic) = mock("input", 1);
     let (consumer, events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
     let deadline = Instant::now() + PATIENCE;
-    while consumer.starts(&[Partition(0)]).is_empty() {
+    while consumer.accept(&[Partition(0)]).is_empty() {
         assert!(Instant::now() < deadline, "nothing is assigned");
         tokio::task::yield_now().await;
     }
@@ -47,7 +47,7 @@ fn a_runtime_ends_without_waiting_for_a_consumer_or_a_commit() {
         let (broker, connection, topic) = mock("input", 1);
         let (consumer, events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
         let deadline = Instant::now() + PATIENCE;
-        while consumer.starts(&[Partition(0)]).is_empty() {
+        while consumer.accept(&[Partition(0)]).is_empty() {
             assert!(Instant::now() < deadline, "nothing is assigned");
             tokio::task::yield_now().await;
         }

@@ -7,7 +7,7 @@ use kafka_io::{Cluster, MockBroker, RefusalKind, Topic, TopicPartition};
 
 use tokio::time::Instant;
 
-use super::{connection, produce};
+use crate::kafka::{connection, produce};
 
 /// Longer than any leader is waited for.
 const DELAY: Duration = Duration::from_secs(40);

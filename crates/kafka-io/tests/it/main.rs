@@ -9,89 +9,26 @@
 
 mod ends;
 mod groups;
+mod headers;
+#[path = "../support/kafka.rs"]
+mod kafka;
 mod log_offsets;
 mod mistakes;
 mod producing;
 mod ranges;
 
-use std::time::Duration;
-
 use kafka_io::{
-    Cluster, Committed, Compression, Connection, Consumer, Event, Header, MockBroker, Outgoing, Partition,
-    Producer, ProducerSettings, RawKafka, Record, RefusalKind, Start, StartWithout, Topic, TopicPartition,
+    Cluster, Committed, Connection, Consumer, Event, MockBroker, Partition, RefusalKind, Start, StartWithout,
+    Topic, TopicPartition,
 };
-use sidecar::Problems;
-use tokio::sync::mpsc::Receiver;
-use tokio::time::timeout;
 
-/// How long anything may take here; the mock delays a group's first rebalance by three seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn connection(bootstrap_servers: &str) -> Connection {
-    let raw = RawKafka {
-        bootstrap_servers: bootstrap_servers.to_owned(),
-        ..RawKafka::default()
-    };
-    Connection::check(raw, &mut Problems::new()).unwrap()
-}
+use crate::kafka::{connection, next, next_record, produce};
 
 fn mock(topic: &str, partitions: i32) -> (MockBroker, Connection, Topic) {
     let broker = MockBroker::start(1).unwrap();
     broker.create_topic(topic, partitions).unwrap();
     let connection = connection(&broker.bootstrap_servers());
     (broker, connection, Topic::from(topic))
-}
-
-fn settings() -> ProducerSettings {
-    ProducerSettings {
-        linger: Duration::ZERO,
-        compression: Compression::Lz4,
-        delivery_timeout: PATIENCE,
-        in_flight: 1000,
-    }
-}
-
-fn record(topic: &Topic, key: &str, value: &str) -> Outgoing {
-    let bytes = |text: &str| Some(text.as_bytes().to_vec());
-    Outgoing {
-        topic: topic.clone(),
-        key: bytes(key),
-        value: bytes(value),
-        headers: vec![Header {
-            name: "traceparent".into(),
-            value: bytes(key),
-        }],
-    }
-}
-
-async fn produce(connection: &Connection, topic: &Topic, values: &[&str]) {
-    let (producer, mut deliveries) = Producer::new(connection, settings()).unwrap();
-    for (tag, value) in values.iter().enumerate() {
-        producer.send(tag, &record(topic, value, value)).unwrap();
-    }
-    for _ in values {
-        timeout(PATIENCE, deliveries.recv())
-            .await
-            .unwrap()
-            .unwrap()
-            .result
-            .unwrap();
-    }
-}
-
-async fn next(events: &mut Receiver<Event>) -> Event {
-    timeout(PATIENCE, events.recv())
-        .await
-        .expect("an event in time")
-        .expect("the consumer lives")
-}
-
-async fn next_record(events: &mut Receiver<Event>) -> Record {
-    loop {
-        if let Event::Record(record) = next(events).await {
-            return record;
-        }
-    }
 }
 
 #[tokio::test]

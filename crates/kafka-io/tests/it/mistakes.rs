@@ -3,12 +3,10 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
-use kafka_io::{
-    Cluster, Connection, Consumer, Event, Partition, RawKafka, SaslMechanism, SecurityProtocol, Start, Topic,
-};
-use sidecar::Problems;
+use kafka_io::{Consumer, Event, Partition, SecurityProtocol, Start, Topic};
 
-use crate::{connection, mock, next};
+use crate::kafka::{assert_told, connection, next, secured};
+use crate::mock;
 
 /// A port whose every connection is answered so, after its first bytes, and closed.
 fn server(answer: &'static [u8]) -> String {
@@ -22,45 +20,6 @@ fn server(answer: &'static [u8]) -> String {
         }
     });
     address
-}
-
-fn secured(servers: &str, protocol: SecurityProtocol, password: Option<&str>) -> Connection {
-    let mut raw = RawKafka {
-        bootstrap_servers: servers.to_owned(),
-        ..RawKafka::default()
-    };
-    raw.security.protocol = protocol;
-    if let Some(password) = password {
-        raw.security.sasl_mechanism = Some(SaslMechanism::Plain);
-        raw.security.username = Some("user".to_owned());
-        raw.security.password = Some(password.into());
-    }
-    let mut problems = Problems::new();
-    Connection::check(raw, &mut problems).unwrap_or_else(|| panic!("{problems}"))
-}
-
-/// What a consumer and a question are told: the consumer once the reason is known, the question at once and again later.
-async fn assert_told(connection: &Connection, words: &[&str]) {
-    let topic = Topic::from("input");
-    let start = [(Partition(0), Start::At(0))];
-    let (consumer, mut events) = Consumer::assigned(connection, &topic, &start).unwrap();
-    let mut told = Vec::new();
-    loop {
-        if let Event::Disconnected(why) = next(&mut events).await {
-            let is_it = words.iter().all(|word| why.contains(word));
-            told.push(why);
-            if is_it {
-                break;
-            }
-            assert!(told.len() < 4, "{words:?} was never told: {told:?}");
-        }
-    }
-    consumer.close().await;
-    let cluster = Cluster::new(connection).unwrap();
-    for _ in 0..2 {
-        let refused = cluster.partitions(&topic).await.unwrap_err().to_string();
-        assert!(words.iter().all(|word| refused.contains(word)), "{refused}");
-    }
 }
 
 #[tokio::test]

@@ -2,17 +2,10 @@
 
 use std::time::Duration;
 
-use kafka_io::{
-    Consumer, Delivery, DeliveryError, Partition, Producer, ProducerSettings, Start, StartWithout,
-};
-use tokio::sync::mpsc::Receiver;
-use tokio::time::timeout;
+use kafka_io::{Consumer, DeliveryError, Partition, Producer, ProducerSettings, Start, StartWithout};
 
-use crate::{PATIENCE, mock, next_record, produce, record, settings};
-
-async fn delivered(deliveries: &mut Receiver<Delivery>) -> Delivery {
-    timeout(PATIENCE, deliveries.recv()).await.unwrap().unwrap()
-}
+use crate::kafka::{delivered, next_record, produce, record, settings};
+use crate::mock;
 
 /// Keys and what Kafka's own tests of its Java clients say of them (`UtilsTest.testMurmur2`).
 const HASHES: [(&str, i32); 6] = [

@@ -1,21 +1,9 @@
 //! Positions that the log does not have: nothing moves by itself, and reading goes on where it is told to.
 
 use kafka_io::{Cluster, Consumer, Event, Partition, Start, StartWithout};
-use tokio::sync::mpsc::Receiver;
 
-use crate::groups::member;
-use crate::{at, mock, next, next_record, produce};
-
-async fn out_of_range(events: &mut Receiver<Event>) {
-    loop {
-        match next(events).await {
-            Event::OutOfRange => return,
-            Event::Record(record) => panic!("a record of {} came", record.offset),
-            Event::Failed(why) => panic!("{why}"),
-            _ => {}
-        }
-    }
-}
+use crate::kafka::{member, next, next_record, out_of_range, produce};
+use crate::{at, mock};
 
 #[tokio::test]
 async fn a_position_beyond_the_end_stands_still_until_it_is_restarted() {
@@ -44,7 +32,7 @@ async fn a_commit_beyond_the_end_stands_still_until_it_is_restarted() {
     cluster.commit("group", &[(at(0), 100)], "").await.unwrap();
     let (consumer, mut events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
     out_of_range(&mut events).await;
-    assert_eq!(consumer.starts(&[Partition(0)]), [(Partition(0), Start::At(100))]);
+    assert_eq!(consumer.accept(&[Partition(0)]), [(Partition(0), Start::At(100))]);
     consumer.restart(&[(Partition(0), Start::At(2))]);
     assert_eq!(next_record(&mut events).await.offset, 2);
     consumer.commit(&[(Partition(0), 3)]).await.unwrap();

@@ -1,5 +1,6 @@
 //! Owns where a worker with a checkpoint begins: its positions, if they are of this topic and still in it.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use kafka_io::{Cluster, Consumer, Event, Outgoing, Partition, Start, StartWithou
 use tokio::sync::mpsc::Receiver;
 
 use crate::config::{Config, OnReset};
+use crate::consume::ranges;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::progress::{Backend, Commit};
@@ -129,30 +131,21 @@ async fn beginnings(
     known: &TopicOffsets,
 ) -> anyhow::Result<Vec<Beginning>> {
     let topic = &config.topics.input;
-    let ranges = cluster.watermarks(topic, partitions).await?;
-    let mut beginnings = Vec::with_capacity(ranges.len());
-    for (partition, range) in ranges {
-        let (position, lost) = match known.get(topic.as_str(), partition.0) {
+    let ranges: BTreeMap<_, _> = ranges(cluster, topic, partitions).await.into_iter().collect();
+    let mut beginnings = Vec::with_capacity(partitions.len());
+    for partition in partitions.iter().copied() {
+        let position = known.get(topic.as_str(), partition.0);
+        let (position, lost) = match (position, ranges.get(&partition)) {
             // A checkpoint that knows other partitions: this one is new, and all of its records are.
-            None if !known.is_empty() => (None, Lost::Nothing),
-            None => (Some(first(config.raw.input.start, &range)), Lost::Nothing),
-            Some(position) if position > range.end => {
-                let what = began_again(topic, partition, Some(position), &range);
-                let start = match config.raw.input.on_reset {
-                    OnReset::Stop => bail!(
-                        "the checkpoint in {}: {what}. Begin with a new checkpoint, or set input.on_reset to \
-                         \"earliest\" or \"latest\"",
-                        config.raw.progress.checkpoint
-                    ),
-                    OnReset::Earliest => StartWithout::Earliest,
-                    OnReset::Latest => StartWithout::Latest,
-                };
-                (Some(first(start, &range)), Lost::BeganAgain(what))
-            }
-            Some(position) if position < range.start => {
-                (Some(range.start), Lost::Expired(position..range.start))
-            }
-            Some(position) => (Some(position), Lost::Nothing),
+            (None, _) if !known.is_empty() => (None, Lost::Nothing),
+            (None, Some(range)) => (Some(first(config.raw.input.start, range)), Lost::Nothing),
+            (None, None) => bail!(
+                "the leader of {topic}, partition {partition} does not say where it begins and ends, and the checkpoint \
+                 does not either"
+            ),
+            // Its leader is away: reading waits for it, and the loop judges the position then.
+            (Some(position), None) => (Some(position), Lost::Nothing),
+            (Some(position), Some(range)) => judge(config, partition, position, range)?,
         };
         beginnings.push(Beginning {
             partition,
@@ -161,6 +154,32 @@ async fn beginnings(
         });
     }
     Ok(beginnings)
+}
+
+/// Where a partition of which the checkpoint has a position is read from.
+fn judge(
+    config: &Config,
+    partition: Partition,
+    position: i64,
+    range: &Range<i64>,
+) -> anyhow::Result<(Option<i64>, Lost)> {
+    if position < range.start {
+        return Ok((Some(range.start), Lost::Expired(position..range.start)));
+    }
+    if position <= range.end {
+        return Ok((Some(position), Lost::Nothing));
+    }
+    let what = began_again(&config.topics.input, partition, Some(position), range);
+    let start = match config.raw.input.on_reset {
+        OnReset::Stop => bail!(
+            "the checkpoint in {}: {what}. Begin with a new checkpoint, or set input.on_reset to \"earliest\" or \
+             \"latest\"",
+            config.raw.progress.checkpoint
+        ),
+        OnReset::Earliest => StartWithout::Earliest,
+        OnReset::Latest => StartWithout::Latest,
+    };
+    Ok((Some(first(start, range)), Lost::BeganAgain(what)))
 }
 
 fn first(start: StartWithout, range: &Range<i64>) -> i64 {

@@ -1,0 +1,81 @@
+//! A broker with TLS, by an authority that nobody knows, and SASL.
+
+use std::path::Path;
+
+use kafka_io::{Connection, RawKafka, RawSecurity, SaslMechanism, SecurityProtocol};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use sidecar::Problems;
+
+use crate::broker::Broker;
+use crate::kafka::{assert_told, connection, secured};
+
+const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+
+/// Writes an authority's certificate to `ca.pem`, and a broker's key and certificate to `broker.pem`.
+fn certificates(folder: &Path) {
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    let name = &mut authority.distinguished_name;
+    name.push(DnType::CommonName, "an authority");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut broker = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    broker.distinguished_name.push(DnType::CommonName, "a broker");
+    let broker = broker.signed_by(&key, &authority).unwrap();
+    std::fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
+    std::fs::write(folder.join("broker.pem"), key.serialize_pem() + &broker.pem()).unwrap();
+}
+
+fn with(broker: &Broker, folder: &Path, password: &str, mechanism: SaslMechanism) -> Connection {
+    let raw = RawKafka {
+        bootstrap_servers: broker.servers.clone(),
+        security: RawSecurity {
+            protocol: SecurityProtocol::SaslSsl,
+            ca_file: Some(folder.join("ca.pem")),
+            sasl_mechanism: Some(mechanism),
+            username: Some("user".to_owned()),
+            password: Some(password.into()),
+            ..RawSecurity::default()
+        },
+        ..RawKafka::default()
+    };
+    Connection::check(raw, &mut Problems::new()).unwrap()
+}
+
+#[tokio::test]
+async fn each_mistake_with_a_secured_broker_names_its_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let keystore = format!(
+        "ssl.keystore.location={}",
+        folder.path().join("broker.pem").display()
+    );
+    let jaas = format!("listener.name.client.scram-sha-512.sasl.jaas.config={SCRAM}");
+    let broker = Broker::start(&[
+        "--scram",
+        "user:right",
+        "--set",
+        "listener.security.protocol.map=CLIENT:SASL_SSL,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "--set",
+        "sasl.enabled.mechanisms=SCRAM-SHA-512",
+        "--set",
+        &jaas,
+        "--set",
+        "ssl.keystore.type=PEM",
+        "--set",
+        &keystore,
+    ]);
+    let scram = |password| with(&broker, folder.path(), password, SaslMechanism::ScramSha512);
+    let cluster = kafka_io::Cluster::new(&scram("right")).unwrap();
+    assert_eq!(cluster.partitions(&"nowhere".into()).await, Ok(Vec::new()));
+    assert_told(&scram("wrong"), &["kafka.security.password"]).await;
+    let plain = with(&broker, folder.path(), "right", SaslMechanism::Plain);
+    assert_told(&plain, &["kafka.security.sasl_mechanism"]).await;
+    let unknown = secured(&broker.servers, SecurityProtocol::SaslSsl, Some("right"));
+    assert_told(&unknown, &["kafka.security.ca_file"]).await;
+    assert_told(
+        &connection(&broker.servers),
+        &["may expect TLS", "kafka.security.protocol"],
+    )
+    .await;
+}
