@@ -29,7 +29,7 @@ use self::tape::Tape;
 use self::world::{Checked, Tally, World};
 
 /// Seeds that are tried if nobody says otherwise.
-const SEEDS: u64 = 1_600;
+const SEEDS: u64 = 20_000;
 /// Seeds between two progress lines.
 const PROGRESS: u64 = 100_000;
 

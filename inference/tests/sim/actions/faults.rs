@@ -160,6 +160,7 @@ impl World {
         let instance = &mut self.instances[place];
         instance.fatal = true;
         let flight = instance.flights.remove(0);
+        instance.ends.state().queued = instance.flights.len();
         if durable && flight.taken.is_none() {
             self.logs.written[flight.serial as usize].results += 1;
         }

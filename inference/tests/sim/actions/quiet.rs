@@ -139,7 +139,8 @@ impl World {
         if opening.awaits.is_some() {
             return;
         }
-        if generation > opening.generation {
+        // What is behind is not taken, so the worker still stands in the log of before.
+        if generation > opening.generation && offset >= opening.expected() {
             if self.setup.has_topic_ids && opening.topic != self.logs.incarnation {
                 opening.mixed = true;
             } else {
@@ -240,7 +241,7 @@ impl World {
             Some(Answer::Contested) => {
                 self.tally.contested += 1;
                 instance.fatal = true;
-                Err(CommitFailure::Contested(anyhow::anyhow!("contested")))
+                Err(CommitFailure::Permanent(anyhow::anyhow!("contested")))
             }
             Some(Answer::Failed) | None => Err(CommitFailure::Transient(anyhow::anyhow!("refused"))),
         };

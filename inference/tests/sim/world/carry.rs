@@ -99,6 +99,10 @@ impl World {
                 "partition {partition} is read on at {at}, and records are passed over"
             ));
         }
+        let instance = &mut self.instances[place];
+        if let Some(opening) = instance.openings.get_mut(&partition) {
+            opening.read_on(at);
+        }
         instance.consumer.restart(partition, at);
         Ok(())
     }
@@ -141,7 +145,9 @@ impl World {
     }
 
     pub(super) fn has_begun_again(&self, opening: &Opening, partition: usize) -> bool {
-        let expired = opening.expected() < self.logs.now(partition).start;
+        // A reset goes where a snapshot says, and the log may be cut once more before that.
+        let log = self.logs.now(partition);
+        let expired = !(log.start..=log.end()).contains(&opening.expected());
         let another = opening.generation != self.logs.generation(partition) || opening.mixed;
         another || self.is_renamed(opening) || expired || opening.out_of_range
     }
@@ -158,7 +164,8 @@ impl World {
             .reading
             .iter()
             .filter(|(partition, _)| openings.contains_key(partition))
-            .filter(|(partition, _)| !consumer.restarts(**partition) && !consumer.has_lost(**partition));
+            .filter(|(partition, _)| !consumer.restarts(**partition) && !consumer.has_lost(**partition))
+            .filter(|(partition, _)| !consumer.has_released(**partition));
         let mut paused = read.map(|(_, reading)| reading.paused);
         let first = paused.next();
         if first.is_some_and(|first| paused.any(|paused| paused != first)) {
@@ -198,7 +205,7 @@ impl World {
             return Ok(());
         };
         let instance = &mut self.instances[place];
-        let mut positions = Vec::new();
+        let (mut positions, mut left_out) = (Vec::new(), false);
         for (partition, offset) in commit.positions {
             let partition = index(partition);
             let opening = instance.openings.get_mut(&partition);
@@ -221,11 +228,16 @@ impl World {
                 mixed: opening.mixed,
                 stale: instance.consumer.has_lost(partition),
             };
+            if position.stale || instance.consumer.is_unaccepted(partition) {
+                left_out = true;
+                continue;
+            }
             positions.push((partition, position, opening.by_reset || opening.mixed));
         }
         self.tally.commits += 1;
         let pending = Pending {
             positions,
+            left_out,
             may_fall: commit.may_fall,
             of: instance.generation,
             answer: None,

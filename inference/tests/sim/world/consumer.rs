@@ -79,8 +79,17 @@ impl Consumer {
         self.reading.insert(partition, reading);
     }
 
+    /// Whether a partition was assigned anew and the worker has not heard of it: what it asks for now is about before.
+    pub(crate) fn is_unaccepted(&self, partition: usize) -> bool {
+        let assigned = |item: &Item| matches!(item, Item::Assigned(all) if all.iter().any(|its| its.partition == partition));
+        self.channel.iter().any(assigned)
+    }
+
     /// A partition is to be read from elsewhere.
     pub(crate) fn restart(&mut self, partition: usize, at: i64) {
+        if self.is_unaccepted(partition) {
+            return;
+        }
         self.restarts.retain(|(other, _)| *other != partition);
         self.restarts.push((partition, at));
     }
@@ -158,6 +167,12 @@ impl Consumer {
         let released =
             |(_, released): &(_, Receiver<()>)| released.try_recv() == Err(TryRecvError::Disconnected);
         self.revoking.as_ref().is_some_and(released)
+    }
+
+    /// Whether the worker has released a partition that is still read.
+    pub(crate) fn has_released(&self, partition: usize) -> bool {
+        let is_its = |(partitions, _): &(Vec<usize>, _)| partitions.contains(&partition);
+        self.is_released() && self.revoking.as_ref().is_some_and(is_its)
     }
 
     /// The revocation is over.

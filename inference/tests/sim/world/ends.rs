@@ -68,7 +68,7 @@ impl Source for Ends {
         Ok(())
     }
 
-    fn starts(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)> {
+    fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)> {
         let mut state = self.state();
         let starts = partitions
             .iter()

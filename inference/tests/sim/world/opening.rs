@@ -59,6 +59,13 @@ impl Opening {
         self.given.keys().next_back().map_or(self.from, |last| last + 1)
     }
 
+    /// It is read on at this offset. Before the first record, that may be lower.
+    pub(crate) fn read_on(&mut self, at: i64) {
+        if self.given.is_empty() {
+            self.from = self.from.min(at);
+        }
+    }
+
     pub(crate) fn give(&mut self, offset: i64, serial: Serial) {
         if offset >= self.expected() {
             let given = Given {

@@ -17,6 +17,8 @@ pub(crate) struct Position {
 /// A commit that is under way.
 #[derive(Debug)]
 pub(crate) struct Pending {
+    /// Whether positions were left out because their partitions are another member's.
+    pub(crate) left_out: bool,
     /// The positions, each with whether it may be lower than before.
     pub(crate) positions: Vec<(usize, Position, bool)>,
     pub(crate) may_fall: bool,
@@ -91,7 +93,11 @@ impl Store {
             }
             self.committed[*partition] = Some(*position);
         }
-        Ok(Answer::Done)
+        Ok(if pending.left_out {
+            Answer::Failed
+        } else {
+            Answer::Done
+        })
     }
 
     /// Where reading of a partition begins, and whether that is in the log. Records below it that were never read,
