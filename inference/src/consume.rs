@@ -20,8 +20,8 @@ pub trait Source: Send + 'static {
     /// # Errors
     /// If they cannot be read.
     fn add(&self, partitions: &[(Partition, Start)]) -> anyhow::Result<()>;
-    /// Accepts an assignment, and gives where reading of its partitions begins.
-    fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)>;
+    /// Accepts an assignment, and gives where reading of its partitions begins, less those that were taken away since.
+    fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, i64)>;
     /// Reads a partition from another offset on. It is done when [`kafka_io::Event::Restarted`] comes; records of before
     /// may come until then.
     fn restart(&self, partition: Partition, offset: i64);
@@ -80,15 +80,8 @@ impl Source for KafkaSource {
         Ok(self.consumer.add(partitions)?)
     }
 
-    fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)> {
-        let starts = self.consumer.accept(partitions).into_iter();
-        let position = |start| match start {
-            Start::At(offset) => Some(offset),
-            Start::Without(_) => None,
-        };
-        starts
-            .map(|(partition, start)| (partition, position(start)))
-            .collect()
+    fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, i64)> {
+        self.consumer.accept(partitions)
     }
 
     fn restart(&self, partition: Partition, offset: i64) {

@@ -284,7 +284,8 @@ impl Consumer {
     pub fn add(&self, partitions: &[(Partition, Start)]) -> Result<(), KafkaError> {
         let list = list_of(&self.topic, partitions);
         let list = list.map_err(|error| KafkaError::new("cannot name a partition", error))?;
-        self.owned.take(partitions.iter().copied());
+        self.owned
+            .take(partitions.iter().map(|(partition, _)| *partition));
         let assigned = self.client.incremental_assign(&list);
         assigned.map_err(|error| KafkaError::new(format!("cannot read {}", self.topic), error))
     }
@@ -300,10 +301,10 @@ impl Consumer {
         }
     }
 
-    /// Accepts the assignment of which one [`Event::Assigned`] told, and gives where reading of its partitions began. Until
-    /// then restarts and commits of them are left out, since they are about an assignment before. To be called once for each
-    /// such event.
-    pub fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, Start)> {
+    /// Accepts the assignment of which one [`Event::Assigned`] told, and gives where reading of its partitions began, less
+    /// those that have been taken away since. Until then restarts and commits of them are left out, since they are about an
+    /// assignment before. To be called once for each such event.
+    pub fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, i64)> {
         self.owned.accept(partitions)
     }
 

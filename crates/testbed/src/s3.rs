@@ -30,7 +30,7 @@ const FLAGS: [&str; PORTS] = [
     "-volume.port.grpc",
 ];
 /// The settings that are always the same: small, on loopback, nothing told to anybody, no bucket made by itself.
-const SETTINGS: [&str; 11] = [
+const SETTINGS: [&str; 12] = [
     "-ip=127.0.0.1",
     "-ip.bind=127.0.0.1",
     "-s3",
@@ -41,6 +41,7 @@ const SETTINGS: [&str; 11] = [
     "-master.volumeSizeLimitMB=64",
     "-volume.max=30",
     "-volume.preStopSeconds=0",
+    "-volume.minFreeSpace=16MiB",
     "-master.electionTimeout=1s",
 ];
 

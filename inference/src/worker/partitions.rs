@@ -16,19 +16,16 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         self.telemetry.metrics.rebalanced(Rebalance::Assigned, partitions);
         self.assigned = true;
         self.forget(partitions);
-        for partition in partitions {
-            self.parts.ledger.open(*partition, None);
+        let starts = self.parts.source.accept(partitions);
+        for (partition, position) in &starts {
+            self.parts.ledger.open(*partition, Some(*position));
+            // Where nothing was committed, a restart would begin elsewhere: at a later end.
+            self.parts.ledger.mark_moved(*partition);
         }
-        for (partition, position) in self.parts.source.accept(partitions) {
-            if self.parts.ledger.is_open(partition) {
-                self.parts.ledger.open(partition, position);
-                // Where nothing was committed, a restart would begin elsewhere: at a later end.
-                self.parts.ledger.mark_moved(partition);
-            }
-        }
-        self.lookout.knows(partitions.iter().copied());
+        let ours: Vec<_> = starts.into_iter().map(|(partition, _)| partition).collect();
+        self.lookout.knows(ours.iter().copied());
         self.report_partitions();
-        self.pause_as_others(partitions)
+        self.pause_as_others(&ours)
     }
 
     pub(super) fn on_revoking(&mut self, partitions: Vec<Partition>, revocation: Revocation) {

@@ -244,10 +244,11 @@ impl Source for FakeSource {
         Ok(())
     }
 
-    fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)> {
+    fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, i64)> {
         let state = self.kafka.state();
-        let committed = |partition: &Partition| (*partition, state.committed.get(partition).copied());
-        partitions.iter().map(committed).collect()
+        let start = |partition: &Partition| state.committed.get(partition).copied().unwrap_or(0);
+        let starts = partitions.iter().map(|partition| (*partition, start(partition)));
+        starts.collect()
     }
 
     fn restart(&self, partition: Partition, offset: i64) {

@@ -37,10 +37,10 @@ struct State {
 /// A partition that is ours.
 #[derive(Debug, Clone, Copy)]
 struct Ours {
-    /// Where reading began.
-    start: Start,
     /// The number of its assignment; 0 if the program took it by itself.
     assignment: u64,
+    /// Where the group had it begin.
+    start: Option<i64>,
 }
 
 /// A partition to begin again with, and the last assignment that the program had accepted when it asked for that.
@@ -53,30 +53,38 @@ pub(super) struct Restart {
 
 impl Owned {
     /// Takes partitions that no group assigns.
-    pub(super) fn take(&self, starts: impl IntoIterator<Item = (Partition, Start)>) {
-        let ours = starts.into_iter().map(|(partition, start)| {
-            let assignment = 0;
-            (partition, Ours { start, assignment })
-        });
-        self.lock().partitions.extend(ours);
+    pub(super) fn take(&self, partitions: impl IntoIterator<Item = Partition>) {
+        let ours = Ours {
+            assignment: 0,
+            start: None,
+        };
+        let taken = partitions.into_iter().map(|partition| (partition, ours));
+        self.lock().partitions.extend(taken);
     }
 
     /// Takes the partitions of an assignment, of which the program will hear.
-    pub(super) fn announce(&self, starts: impl IntoIterator<Item = (Partition, Start)>) {
+    pub(super) fn announce(&self, starts: impl IntoIterator<Item = (Partition, i64)>) {
         let mut state = self.lock();
         state.announced += 1;
         let assignment = state.announced;
-        let ours = starts
+        let ours = |start| Ours {
+            assignment,
+            start: Some(start),
+        };
+        let announced = starts
             .into_iter()
-            .map(|(partition, start)| (partition, Ours { start, assignment }));
-        state.partitions.extend(ours);
+            .map(|(partition, start)| (partition, ours(start)));
+        state.partitions.extend(announced);
     }
 
-    /// The program has heard of one more assignment. Where reading began of those of `partitions` that are ours.
-    pub(super) fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, Start)> {
+    /// The program has heard of one more assignment. Where reading began of those of `partitions` that are still ours by it.
+    pub(super) fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, i64)> {
         let mut state = self.lock();
         state.accepted = (state.accepted + 1).min(state.announced);
-        let start = |partition: &Partition| Some((*partition, state.partitions.get(partition)?.start));
+        let start = |partition: &Partition| {
+            let ours = state.accepted(*partition, state.accepted)?;
+            Some((*partition, ours.start?))
+        };
         partitions.iter().filter_map(start).collect()
     }
 
@@ -92,7 +100,7 @@ impl Owned {
     /// Those of `restarts` whose partition is ours as it was when they were asked for.
     pub(super) fn ours(&self, restarts: Vec<Restart>) -> Vec<(Partition, Start)> {
         let state = self.lock();
-        let is_ours = |restart: &Restart| state.is_ours(restart.partition, restart.accepted);
+        let is_ours = |restart: &Restart| state.accepted(restart.partition, restart.accepted).is_some();
         let ours = restarts.into_iter().filter(is_ours);
         ours.map(|restart| (restart.partition, restart.start)).collect()
     }
@@ -125,7 +133,7 @@ impl Owned {
             let mut state = self.lock();
             state.commits += 1;
             let accepted = state.accepted;
-            let is_ours = |(partition, _): &(Partition, i64)| state.is_ours(*partition, accepted);
+            let is_ours = |(partition, _): &(Partition, i64)| state.accepted(*partition, accepted).is_some();
             positions.into_iter().partition(is_ours)
         };
         let _under_way = UnderWay(self);
@@ -139,11 +147,10 @@ impl Owned {
 }
 
 impl State {
-    /// Whether a partition is ours by an assignment that was accepted.
-    fn is_ours(&self, partition: Partition, accepted: u64) -> bool {
-        self.partitions
-            .get(&partition)
-            .is_some_and(|ours| ours.assignment <= accepted)
+    /// A partition, if it is ours by one of the assignments that were accepted.
+    fn accepted(&self, partition: Partition, accepted: u64) -> Option<&Ours> {
+        let ours = self.partitions.get(&partition);
+        ours.filter(|ours| ours.assignment <= accepted)
     }
 }
 
@@ -165,7 +172,8 @@ mod tests {
 
     fn owned() -> Owned {
         let owned = Owned::default();
-        owned.take([(Partition(0), Start::At(5)), (Partition(1), Start::At(7))]);
+        owned.announce([(Partition(0), 5), (Partition(1), 7)]);
+        assert_eq!(owned.accept(&[Partition(0)]), [(Partition(0), 5)]);
         owned
     }
 
@@ -177,20 +185,17 @@ mod tests {
         let (committed, others) = owned.commit(positions, |ours| ours);
         assert_eq!(committed, [(Partition(1), 8)]);
         assert_eq!(others, [Partition(0)]);
-        assert_eq!(
-            owned.accept(&[Partition(0), Partition(1)]),
-            [(Partition(1), Start::At(7))]
-        );
+        assert_eq!(owned.accept(&[Partition(0), Partition(1)]), [(Partition(1), 7)]);
     }
 
     #[test]
     fn what_was_asked_for_before_an_assignment_was_accepted_is_left_out() {
         let (owned, partition) = (Owned::default(), Partition(0));
-        owned.announce([(partition, Start::At(5))]);
-        owned.accept(&[partition]);
+        owned.announce([(partition, 5)]);
+        assert_eq!(owned.accept(&[partition]), [(partition, 5)]);
         let before = owned.restart(partition, Start::At(9));
         owned.give_away(&[partition]);
-        owned.announce([(partition, Start::At(7))]);
+        owned.announce([(partition, 7)]);
         assert_eq!(
             owned.ours(vec![before, owned.restart(partition, Start::At(9))]),
             []
@@ -199,7 +204,7 @@ mod tests {
             owned.commit(vec![(partition, 9)], |ours| ours),
             (vec![], vec![partition])
         );
-        assert_eq!(owned.accept(&[partition]), [(partition, Start::At(7))]);
+        assert_eq!(owned.accept(&[partition]), [(partition, 7)]);
         let after = owned.restart(partition, Start::At(8));
         assert_eq!(owned.ours(vec![before, after]), [(partition, Start::At(8))]);
         assert_eq!(
@@ -228,5 +233,15 @@ mod tests {
             owned.give_away(&[Partition(0)]);
             assert_eq!(answered.try_recv().unwrap(), [(Partition(0), 6)]);
         });
+    }
+
+    #[test]
+    fn an_assignment_that_was_followed_by_another_begins_nothing() {
+        let (owned, partition) = (Owned::default(), Partition(0));
+        owned.announce([(partition, 5)]);
+        owned.give_away(&[partition]);
+        owned.announce([(partition, 3)]);
+        assert_eq!(owned.accept(&[partition]), []);
+        assert_eq!(owned.accept(&[partition]), [(partition, 3)]);
     }
 }

@@ -17,7 +17,7 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::time::Instant;
 
 use super::polling::{Events, POLL};
-use super::{Event, Partition, Revocation, Start, StartWithout};
+use super::{Event, Partition, Revocation, StartWithout};
 
 /// How long one question about committed offsets may take, the pause before the next, and how long all of them may.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,7 +72,7 @@ impl Events {
         &self,
         client: &Client,
         list: &TopicPartitionList,
-    ) -> Result<(TopicPartitionList, Vec<(Partition, Start)>), String> {
+    ) -> Result<(TopicPartitionList, Vec<(Partition, i64)>), String> {
         if list.count() == 0 {
             return Ok((TopicPartitionList::new(), Vec::new()));
         }
@@ -96,7 +96,7 @@ impl Events {
         &self,
         client: &Client,
         list: &TopicPartitionList,
-    ) -> Result<(TopicPartitionList, Vec<(Partition, Start)>), NativeError> {
+    ) -> Result<(TopicPartitionList, Vec<(Partition, i64)>), NativeError> {
         let committed = client.committed_offsets(list.clone(), COMMITTED_TIMEOUT)?;
         if let Some(error) = first_error(&committed) {
             return Err(error);
@@ -108,15 +108,15 @@ impl Events {
             };
             // A committed offset keeps its leader epoch, by which librdkafka notices that the log was cut.
             let start = if let Offset::Offset(offset) = element.offset() {
-                Start::At(offset)
+                offset
             } else {
                 let (first, next) = client.fetch_watermarks(&topic, number, COMMITTED_TIMEOUT)?;
-                let offset = match self.start {
+                let start = match self.start {
                     StartWithout::Earliest => first,
                     StartWithout::Latest => next,
                 };
-                element.set_offset(Offset::Offset(offset))?;
-                Start::At(offset)
+                element.set_offset(Offset::Offset(start))?;
+                start
             };
             starts.push((Partition(number), start));
         }

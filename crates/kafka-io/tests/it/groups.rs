@@ -1,6 +1,6 @@
 //! Members of a group: where they begin, and that nothing is committed for what is not theirs.
 
-use kafka_io::{Cluster, Consumer, Event, GroupProtocol, Membership, Partition, Start, StartWithout};
+use kafka_io::{Cluster, Consumer, Event, GroupProtocol, Membership, Partition, StartWithout};
 
 use crate::kafka::{assert_late_drain_is_a_loss, assigned, member, next, next_record, produce};
 use crate::{at, mock};
@@ -10,10 +10,7 @@ async fn a_group_goes_on_behind_its_commit() {
     let (_broker, connection, topic) = mock("input", 1);
     produce(&connection, &topic, &["a", "b", "c"]).await;
     let (consumer, mut events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
-    assert_eq!(
-        assigned(&consumer, &mut events).await,
-        [(Partition(0), Start::At(0))]
-    );
+    assert_eq!(assigned(&consumer, &mut events).await, [(Partition(0), 0)]);
     assert_eq!(next_record(&mut events).await.offset, 0);
     consumer.commit(&[(Partition(0), 2)]).await.unwrap();
     // Who waits for the end of a revocation would otherwise hold up the close.
@@ -62,10 +59,7 @@ async fn a_member_of_a_group_without_commits_begins_where_it_is_told() {
             };
             let (consumer, mut events) = Consumer::subscribed(&connection, &topic, &member).unwrap();
             let offset = i64::from(start == StartWithout::Latest);
-            assert_eq!(
-                assigned(&consumer, &mut events).await,
-                [(Partition(0), Start::At(offset))]
-            );
+            assert_eq!(assigned(&consumer, &mut events).await, [(Partition(0), offset)]);
             if start == StartWithout::Latest {
                 while !matches!(next(&mut events).await, Event::EndOfPartition(_)) {}
                 produce(&connection, &topic, &["new"]).await;
@@ -85,10 +79,7 @@ async fn a_member_asks_for_commits_until_it_knows_them_and_begins_nowhere_else()
     cluster.commit("group", &[(at(0), 2)], "").await.unwrap();
     broker.refuse_committed(4);
     let (consumer, mut events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
-    assert_eq!(
-        assigned(&consumer, &mut events).await,
-        [(Partition(0), Start::At(2))]
-    );
+    assert_eq!(assigned(&consumer, &mut events).await, [(Partition(0), 2)]);
     assert_eq!(next_record(&mut events).await.offset, 2);
     consumer.close().await;
 }

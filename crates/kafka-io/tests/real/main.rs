@@ -99,10 +99,7 @@ async fn members_begin_at_the_commit_or_where_they_are_told() {
             starts.extend(assigned(&consumer, &mut events).await);
         }
         starts.sort_unstable_by_key(|(partition, _)| *partition);
-        assert_eq!(
-            starts,
-            [0, 1].map(|partition| (Partition(partition), Start::At(0)))
-        );
+        assert_eq!(starts, [0, 1].map(|partition| (Partition(partition), 0)));
         consumer.commit(&[(Partition(1), 0)]).await.unwrap();
         // A restart in the middle of a group's life is no rebalance, and what is committed after it counts.
         consumer.restart(&[(Partition(1), Start::At(100))]);

@@ -87,7 +87,7 @@ pub(crate) fn member(group: &str) -> Membership {
 }
 
 /// The next partitions that are assigned, accepted, and where reading of them began.
-pub(crate) async fn assigned(consumer: &Consumer, events: &mut Receiver<Event>) -> Vec<(Partition, Start)> {
+pub(crate) async fn assigned(consumer: &Consumer, events: &mut Receiver<Event>) -> Vec<(Partition, i64)> {
     loop {
         match next(events).await {
             Event::Assigned(partitions) => {

@@ -79,7 +79,7 @@ impl World {
         let instance = self.instances.iter_mut().find(|instance| instance.id == member);
         if let Some(instance) = instance {
             instance.consumer.carry_out_restarts();
-            instance.consumer.read(partition, from, Some(from));
+            instance.consumer.read(partition, from);
             instance
                 .consumer
                 .channel

@@ -114,17 +114,18 @@ impl World {
         self.happen(place, Happening::Event(event))
     }
 
-    /// A worker is given partitions. By now they may have been taken away, and given again.
+    /// A worker is given partitions. Those that have been taken away by now, and perhaps given again, it does not begin.
     fn assigned(&mut self, place: usize, assigned: &[Assigned]) {
         for its in assigned {
-            let reading = self.instances[place].consumer.reading.get(&its.partition);
-            let start = reading.and_then(|reading| reading.start);
-            self.instances[place]
-                .ends
-                .state()
-                .starts
-                .insert(its.partition, start);
-            self.open(place, its.partition, start.unwrap_or(its.from), false);
+            let instance = &self.instances[place];
+            let consumer = &instance.consumer;
+            if !consumer.reading.contains_key(&its.partition) || consumer.is_unaccepted(its.partition) {
+                continue;
+            }
+            let mut state = instance.ends.state();
+            state.starts.insert(its.partition, its.from);
+            drop(state);
+            self.open(place, its.partition, its.from, false);
             let opening = self.instances[place].openings.get_mut(&its.partition);
             opening.unwrap().generation = its.generation;
         }
@@ -221,6 +222,9 @@ impl World {
         if let Some(pending) = &mut instance.commit {
             let answer = self.store.land(pending, instance.id, instance.fenced)?;
             pending.answer = Some(answer);
+            if !self.store.is_group && answer == Answer::Done {
+                instance.generation = self.store.batches();
+            }
             let said = format!("    {answer:?}: {:?}", pending.positions);
             self.tell(|| said);
         }
@@ -232,12 +236,7 @@ impl World {
         let answer = instance.commit.take().and_then(|pending| pending.answer);
         instance.commit_failed = answer != Some(Answer::Done);
         let outcome = match answer {
-            Some(Answer::Done) => {
-                if !self.setup.is_group {
-                    instance.generation = self.store.batches();
-                }
-                Ok(None)
-            }
+            Some(Answer::Done) => Ok(None),
             Some(Answer::Contested) => {
                 self.tally.contested += 1;
                 instance.fatal = true;

@@ -36,7 +36,7 @@ impl World {
                 Call::Add(partitions) => {
                     for partition in partitions {
                         let start = self.logs.now(partition).start;
-                        self.instances[place].consumer.read(partition, start, None);
+                        self.instances[place].consumer.read(partition, start);
                         self.open(place, partition, start, false);
                     }
                 }
@@ -87,17 +87,17 @@ impl World {
 
     /// Reading of a partition had stopped; it goes on where it stood.
     fn read_on(&mut self, place: usize, partition: usize, at: i64) -> Checked {
-        let instance = &mut self.instances[place];
-        let stood = instance.openings.get(&partition);
-        let skips = |from: i64| {
-            self.logs
-                .unanswered(partition, self.logs.generation(partition), from, at)
-                .is_some()
-        };
-        if stood.is_none_or(|opening| at > opening.expected() && skips(opening.expected())) {
+        let instance = &self.instances[place];
+        let (seen, current) = (instance.seen[partition], self.logs.generation(partition));
+        let stood = instance.openings.get(&partition).map(Opening::expected);
+        let skips = |from| self.logs.unanswered(partition, seen, from, at).is_some();
+        if stood.is_none_or(|expected| at > expected && skips(expected)) {
             return Err(format!(
                 "partition {partition} is read on at {at}, and records are passed over"
             ));
+        }
+        if seen != current {
+            self.logs.excuse_below(partition, at);
         }
         let instance = &mut self.instances[place];
         if let Some(opening) = instance.openings.get_mut(&partition) {

@@ -16,8 +16,6 @@ pub(crate) struct Reading {
     ended: bool,
     /// The offset was out of range; nothing is read until the partition is read again from elsewhere.
     pub(crate) broken: bool,
-    /// Where reading began, if the group had committed something.
-    pub(crate) start: Option<i64>,
 }
 
 /// What waits on the channel.
@@ -68,13 +66,12 @@ impl Consumer {
         }
     }
 
-    pub(crate) fn read(&mut self, partition: usize, fetch: i64, start: Option<i64>) {
+    pub(crate) fn read(&mut self, partition: usize, fetch: i64) {
         let reading = Reading {
             fetch,
             paused: false,
             ended: false,
             broken: false,
-            start,
         };
         self.reading.insert(partition, reading);
     }
@@ -98,7 +95,7 @@ impl Consumer {
     pub(crate) fn carry_out_restarts(&mut self) {
         for (partition, at) in std::mem::take(&mut self.restarts) {
             if self.reading.contains_key(&partition) {
-                self.read(partition, at, Some(at));
+                self.read(partition, at);
                 self.channel.push_back(Item::Restarted(partition, at));
             }
         }

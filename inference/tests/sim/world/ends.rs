@@ -47,7 +47,7 @@ pub(crate) struct State {
     pub(crate) slices: VecDeque<Vec<Waiting>>,
     pub(crate) session_ended: bool,
     /// Where the group had partitions read from.
-    pub(crate) starts: BTreeMap<usize, Option<i64>>,
+    pub(crate) starts: BTreeMap<usize, i64>,
 }
 
 /// The ends of one worker. Clones are the same ends.
@@ -68,7 +68,7 @@ impl Source for Ends {
         Ok(())
     }
 
-    fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, Option<i64>)> {
+    fn accept(&self, partitions: &[Partition]) -> Vec<(Partition, i64)> {
         let mut state = self.state();
         let starts = partitions
             .iter()

@@ -32,7 +32,7 @@ impl World {
         self.instances.push(instance);
         let place = self.instances.len() - 1;
         for (index, _, from) in begins {
-            self.instances[place].consumer.read(index, from, None);
+            self.instances[place].consumer.read(index, from);
             self.open(place, index, from, false);
         }
     }
