@@ -25,7 +25,7 @@ pub use self::inputs::{Happening, Inputs};
 use self::lookout::Lookout;
 use self::origin::Origin;
 pub use self::origin::Place;
-pub(crate) use self::reset::began_again;
+pub(crate) use self::reset::{began_again, gone};
 use crate::batch::{Queue, Waiting};
 use crate::config::{OnReset, RawEngine, Shard, Topics};
 use crate::consume::Source;

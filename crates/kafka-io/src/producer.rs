@@ -80,12 +80,22 @@ pub enum DeliveryError {
     /// The record is greater than the broker or the topic takes; a smaller one would go through.
     #[error("the record is too large for the broker or topic")]
     TooLarge,
+    /// The broker refuses the record for what it is, such as one without a key in a compacted topic.
+    #[error("the broker refuses the record; in a compacted topic it needs a key")]
+    Invalid,
     /// The topic, or the partition of it that the record was for, does not exist or no longer does.
     #[error("the topic {0} does not exist, or lost a partition")]
     UnknownTopic(String),
     /// It could not be delivered in time, or not at all; whether the broker has it is not known.
     #[error("the record was not delivered: {0}")]
     Failed(String),
+}
+
+impl DeliveryError {
+    /// Whether it is about a record of the batch itself, so that another record in its place can be delivered.
+    pub fn is_of_the_record(&self) -> bool {
+        matches!(self, Self::TooLarge | Self::Invalid)
+    }
 }
 
 /// Why a record was not even taken.
@@ -213,6 +223,7 @@ fn delivery_error(error: &NativeError, topic: &str, reason: Option<String>) -> D
         Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize) => {
             DeliveryError::TooLarge
         }
+        Some(Code::InvalidRecord) => DeliveryError::Invalid,
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
             DeliveryError::UnknownTopic(topic.to_owned())
         }

@@ -23,6 +23,8 @@ const SPACING: Duration = Duration::from_secs(1);
 pub(super) enum Finding {
     /// The topic has partitions that are not read.
     NewPartitions(Vec<Partition>),
+    /// The topic was created again, without these partitions.
+    Gone(Vec<Partition>),
     /// The log of a partition is not the one that was read: its records below the expected offset were never read.
     BeganAgain {
         partition: Partition,
@@ -163,9 +165,15 @@ impl Lookout {
             self.known.extend(&new);
             findings.push(Finding::NewPartitions(new));
         }
+        let mut gone = Vec::new();
+        let is_there = |partition: &Partition| snapshot.partitions.binary_search(partition).is_ok();
         if self.is_replaced(snapshot) {
             // In another topic nothing is known: the consumer may stand beyond what is expected, past a transaction's marker.
             self.of_old_topic.extend(ledger.partitions());
+            gone.extend(asked.keys().copied().filter(|partition| !is_there(partition)));
+            for partition in &gone {
+                self.known.remove(partition);
+            }
         }
         let (mut all_beyond, mut answered) = (BTreeSet::new(), 0);
         let ranges = snapshot
@@ -196,11 +204,15 @@ impl Lookout {
                 findings.push(stopped(partition, expected, range));
             }
         }
-        if !all_beyond.is_empty() || !self.of_old_topic.is_empty() {
+        if !gone.is_empty() {
+            findings.push(Finding::Gone(gone));
+        }
+        if !all_beyond.is_empty() || self.of_old_topic.iter().any(is_there) {
             self.hurry(now);
         }
         self.beyond = all_beyond;
-        let complete = answered == asked.len() && self.beyond.is_empty();
+        let there = asked.keys().filter(|partition| is_there(partition)).count();
+        let complete = !snapshot.partitions.is_empty() && answered == there && self.beyond.is_empty();
         self.expect_movement(asked, reads && complete, now);
         findings
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kafka_io::{Header, Outgoing, Partition, Record, Topic};
+use kafka_io::{DeliveryError, Header, Outgoing, Partition, Record, Topic};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -12,8 +12,6 @@ use crate::model::Entity;
 use crate::record::{Fields, Processed, Unreadable, answer};
 use crate::sessions::now;
 
-/// What the error of a result that the broker refuses for its size says.
-const TOO_LARGE: &str = "the result is too large for the broker or topic";
 /// The longest key that such an error keeps.
 const MAX_KEPT_KEY_BYTES: usize = 1024;
 
@@ -31,7 +29,7 @@ pub(super) struct Origin {
 enum Kind {
     Result,
     DeadLetter,
-    /// An error in place of what was too large.
+    /// An error in place of what was refused.
     Replacement,
 }
 
@@ -72,7 +70,7 @@ impl Origin {
         }
     }
 
-    /// Whether an error stands in place of what was too large already.
+    /// Whether an error stands in place of what was refused already.
     pub(super) fn is_replaced(&self) -> bool {
         self.answer == Kind::Replacement
     }
@@ -136,15 +134,25 @@ impl Origin {
         }
     }
 
-    /// The smallest result that says what happened: without headers, without what is passed through, and without a key
-    /// that is large itself.
-    pub(super) fn too_large(&mut self, topic: &Topic, input: &Topic, fields: &Fields) -> Outgoing {
+    /// The smallest result that says what happened: without headers, and without what is passed through. It has a key, since
+    /// the topic may be compacted: where the record has none, or a large one, its place.
+    pub(super) fn replacement(
+        &mut self,
+        topic: &Topic,
+        input: &Topic,
+        fields: &Fields,
+        why: &DeliveryError,
+    ) -> Outgoing {
         self.answer = Kind::Replacement;
-        let error = format!("{}: {TOO_LARGE}", self.place(input));
+        let error = format!("{}: {why}", self.place(input));
+        let Record {
+            partition, offset, ..
+        } = self.record;
         let key = self.record.key.clone();
+        let key = key.filter(|key| key.len() <= MAX_KEPT_KEY_BYTES);
         Outgoing {
             topic: topic.clone(),
-            key: key.filter(|key| key.len() <= MAX_KEPT_KEY_BYTES),
+            key: Some(key.unwrap_or_else(|| format!("{input}-{partition}-{offset}").into_bytes())),
             value: Some(answer(fields, &[], Processed::instant(), Err(&error))),
             headers: Vec::new(),
         }

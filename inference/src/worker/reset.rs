@@ -13,6 +13,9 @@ use crate::consume::{Snapshot, Source};
 use crate::produce::Sink;
 use crate::sessions::Compute;
 
+/// The most partitions that a line of the log names.
+const MAX_NAMED: usize = 10;
+
 impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     pub(super) fn on_inspected(
         &mut self,
@@ -35,10 +38,45 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         let findings = self
             .lookout
             .judge(&snapshot, &self.parts.ledger, !self.paused, now);
-        for finding in findings {
-            self.on_finding(finding)?;
+        if self.settings.on_reset != OnReset::Latest {
+            // Where the log begins may have changed again since a reset was decided.
+            for (partition, range) in &snapshot.ranges {
+                if let Some(at) = self.resets.get_mut(partition) {
+                    *at = range.start;
+                }
+            }
         }
+        let mut stopped = Vec::new();
+        for finding in findings {
+            match finding {
+                // It is about to be read from elsewhere.
+                Finding::Expired { partition, .. }
+                | Finding::Stopped { partition, .. }
+                | Finding::NeverBegan { partition, .. }
+                    if self.is_left(partition) => {}
+                Finding::Stopped { partition, expected } => stopped.push((partition, expected)),
+                finding => self.on_finding(finding)?,
+            }
+        }
+        self.read_on(&stopped);
         Ok(())
+    }
+
+    /// Reads partitions on from where they stand. One of them had stopped; to the others it does nothing.
+    fn read_on(&self, stopped: &[(Partition, i64)]) {
+        if stopped.is_empty() {
+            return;
+        }
+        for (partition, expected) in stopped {
+            self.parts.source.restart(*partition, *expected);
+        }
+        let topic = &self.settings.topics.input;
+        let some = &stopped[..stopped.len().min(MAX_NAMED)];
+        tracing::warn!(
+            %topic,
+            partitions = stopped.len(),
+            "reading of a partition had stopped; all that stand still are read on, each from its offset: {some:?}"
+        );
     }
 
     fn report_topics(&self, snapshot: &Snapshot) {
@@ -64,12 +102,8 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     fn on_finding(&mut self, finding: Finding) -> anyhow::Result<()> {
         let topic = &self.settings.topics.input;
         match finding {
-            // It is about to be read from elsewhere.
-            Finding::Expired { partition, .. }
-            | Finding::Stopped { partition, .. }
-            | Finding::NeverBegan { partition, .. }
-                if self.is_left(partition) => {}
             Finding::NewPartitions(partitions) => self.on_new_partitions(&partitions)?,
+            Finding::Gone(partitions) => self.on_gone(&partitions)?,
             Finding::BeganAgain {
                 partition,
                 expected,
@@ -86,10 +120,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             Finding::NeverBegan { partition, range } => {
                 self.parts.source.restart(partition, range.start);
             }
-            Finding::Stopped { partition, expected } => {
-                tracing::warn!(%topic, %partition, offset = expected, "reading of a partition had stopped; it goes on");
-                self.parts.source.restart(partition, expected);
-            }
+            Finding::Stopped { partition, expected } => self.read_on(&[(partition, expected)]),
         }
         Ok(())
     }
@@ -120,6 +151,19 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         };
         tracing::warn!(%topic, %partition, ?expected, start = range.start, end = range.end, at, "the topic began again");
         self.resets.insert(partition, at);
+        Ok(())
+    }
+
+    /// The topic lacks partitions that it had, which only another topic of its name can.
+    fn on_gone(&self, partitions: &[Partition]) -> anyhow::Result<()> {
+        let what = gone(&self.settings.topics.input, partitions);
+        if self.settings.on_reset == OnReset::Stop {
+            self.telemetry.topics.unmet(what.clone());
+            bail!(
+                "{what}. Set input.on_reset to \"earliest\" or \"latest\" to read the partitions that there are"
+            );
+        }
+        tracing::warn!("{what}");
         Ok(())
     }
 
@@ -186,6 +230,15 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         self.parts.source.add(&added)?;
         self.pause_as_others(&new)
     }
+}
+
+/// Says that the topic has fewer partitions than it had, also at the start of a worker.
+pub(crate) fn gone(topic: &kafka_io::Topic, partitions: &[Partition]) -> String {
+    let named: Vec<_> = partitions.iter().map(Partition::to_string).collect();
+    format!(
+        "{topic} does not have the partitions {} any more: the topic was deleted and created again",
+        named.join(", ")
+    )
 }
 
 /// Says that a partition's log began again, also at the start of a worker.

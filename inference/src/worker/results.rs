@@ -83,32 +83,32 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             match self.parts.sink.send(ticket.0, result) {
                 Ok(()) => self.parts.ledger.sent(ticket),
                 Err(SendError::QueueFull) => break,
-                Err(SendError::Refused(DeliveryError::TooLarge)) => self.replace(ticket)?,
+                Err(SendError::Refused(error)) if error.is_of_the_record() => self.replace(ticket, &error)?,
                 Err(SendError::Refused(error)) => return self.undeliverable(ticket, &error),
             }
         }
         Ok(())
     }
 
-    /// A result that is too large is replaced; with any other failure the worker ends, and what was not acknowledged
-    /// is processed again.
+    /// A result that the broker refuses for what it is is replaced; with any other failure the worker ends, and what was not
+    /// acknowledged is processed again.
     pub(super) fn on_undelivered(&mut self, ticket: Ticket, error: &DeliveryError) -> anyhow::Result<()> {
         if !self.parts.ledger.has(ticket) {
             // Its partition was lost. Nobody waits for it, but it is no longer under way.
             self.parts.ledger.acknowledge(ticket);
             return Ok(());
         }
-        if *error != DeliveryError::TooLarge {
+        if !error.is_of_the_record() {
             return self.undeliverable(ticket, error);
         }
         match self.parts.ledger.refused(ticket) {
-            Sent::Alone => self.replace(ticket),
+            Sent::Alone => self.replace(ticket, error),
             Sent::WithOthers | Sent::Forgotten => Ok(()),
         }
     }
 
-    /// Puts the smallest error there is in the place of a result that is too large.
-    fn replace(&mut self, ticket: Ticket) -> anyhow::Result<()> {
+    /// Puts the smallest error there is in the place of a result that is refused.
+    fn replace(&mut self, ticket: Ticket, why: &DeliveryError) -> anyhow::Result<()> {
         let topics = &self.settings.topics;
         let Some(origin) = self.origins.get_mut(&ticket) else {
             return Ok(());
@@ -116,13 +116,18 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         let place = origin.place(&topics.input);
         if origin.is_replaced() {
             bail!(
-                "even an error in place of the result for {place} is too large for {}: raise the topic's \
-                 max.message.bytes",
+                "even a short error in place of the result for {place} is refused by {}: {why}; look at the topic's \
+                 max.message.bytes and cleanup.policy",
                 topics.output
             );
         }
-        self.telemetry.metrics.failed("result_too_large", &place);
-        let result = origin.too_large(&topics.output, &topics.input, &self.settings.fields);
+        let class = if *why == DeliveryError::TooLarge {
+            "result_too_large"
+        } else {
+            "result_invalid"
+        };
+        self.telemetry.metrics.failed(class, &place);
+        let result = origin.replacement(&topics.output, &topics.input, &self.settings.fields, why);
         self.parts.ledger.replace(ticket, result);
         Ok(())
     }

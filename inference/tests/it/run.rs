@@ -204,7 +204,7 @@ async fn a_result_that_the_broker_refuses_for_its_size_is_replaced_by_an_error()
         panic!("{results:#?}");
     };
     for (error, offset) in [(large, 1), (long, 2)] {
-        let what = format!("input, partition 0, offset {offset}: the result is too large");
+        let what = format!("input, partition 0, offset {offset}: the record is too large");
         assert!(error.contains(&what) && !error.contains("\"ner\""), "{error}");
     }
     assert!(
@@ -223,7 +223,7 @@ async fn a_worker_ends_if_not_even_an_error_is_small_enough() {
     let (result, _) = run(&Setup::new(&kafka, Some(folder.path()))).await;
     let error = result.unwrap_err().to_string();
     assert!(
-        error.contains("input, partition 0, offset 0 is too large for output"),
+        error.contains("input, partition 0, offset 0 is refused by output: the record is too large"),
         "{error}"
     );
     assert_eq!(position(folder.path(), 0), None);

@@ -14,7 +14,7 @@ use crate::consume::ranges;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::progress::{Backend, Commit};
-use crate::worker::began_again;
+use crate::worker::{began_again, gone};
 
 /// Where a partition is read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +131,18 @@ async fn beginnings(
     known: &TopicOffsets,
 ) -> anyhow::Result<Vec<Beginning>> {
     let topic = &config.topics.input;
+    let missing: Vec<_> = known
+        .iter()
+        .map(|(_, partition, _)| Partition(partition))
+        .filter(|partition| partitions.binary_search(partition).is_err())
+        .collect();
+    if !missing.is_empty() {
+        let what = gone(topic, &missing);
+        if config.raw.input.on_reset == OnReset::Stop {
+            bail!("{}", refused(config, &what));
+        }
+        tracing::warn!("{what}");
+    }
     let ranges: BTreeMap<_, _> = ranges(cluster, topic, partitions).await.into_iter().collect();
     let mut beginnings = Vec::with_capacity(partitions.len());
     for partition in partitions.iter().copied() {
@@ -171,15 +183,18 @@ fn judge(
     }
     let what = began_again(&config.topics.input, partition, Some(position), range);
     let start = match config.raw.input.on_reset {
-        OnReset::Stop => bail!(
-            "the checkpoint in {}: {what}. Begin with a new checkpoint, or set input.on_reset to \"earliest\" or \
-             \"latest\"",
-            config.raw.progress.checkpoint
-        ),
+        OnReset::Stop => bail!("{}", refused(config, &what)),
         OnReset::Earliest => StartWithout::Earliest,
         OnReset::Latest => StartWithout::Latest,
     };
     Ok((Some(first(start, range)), Lost::BeganAgain(what)))
+}
+
+fn refused(config: &Config, what: &str) -> String {
+    format!(
+        "the checkpoint in {}: {what}. Begin with a new checkpoint, or set input.on_reset to \"earliest\" or \"latest\"",
+        config.raw.progress.checkpoint
+    )
 }
 
 fn first(start: StartWithout, range: &Range<i64>) -> i64 {

@@ -171,7 +171,8 @@ impl World {
         if first.is_some_and(|first| paused.any(|paused| paused != first)) {
             return Err("some partitions are paused, and some are not".to_owned());
         }
-        let ahead = consumer.capacity;
+        // A partition that comes while reading is paused is read from until its pause.
+        let ahead = consumer.capacity * openings.len().max(1);
         let max_bytes = self.setup.bytes + ahead * MAX_RECORD_BYTES + rows * MAX_RESULT_BYTES;
         if rows > self.setup.rows + ahead || bytes > max_bytes {
             return Err(format!("{rows} rows and {bytes} bytes are in hand"));
