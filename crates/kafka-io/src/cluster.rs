@@ -97,7 +97,21 @@ impl Cluster {
     /// # Errors
     /// Where the cluster refuses it.
     pub async fn create_topic(&self, topic: &Topic, partitions: i32) -> Result<(), KafkaError> {
-        let new = NewTopic::new(topic.as_str(), partitions, TopicReplication::Fixed(1));
+        self.create_topic_with(topic, partitions, &[]).await
+    }
+
+    /// Creates a topic with one replica and this configuration: for tests.
+    ///
+    /// # Errors
+    /// Where the cluster refuses it.
+    pub async fn create_topic_with(
+        &self,
+        topic: &Topic,
+        partitions: i32,
+        config: &[(&str, &str)],
+    ) -> Result<(), KafkaError> {
+        let mut new = NewTopic::new(topic.as_str(), partitions, TopicReplication::Fixed(1));
+        new.config.extend_from_slice(config);
         let created = self.admin()?.create_topics([&new], &AdminOptions::new()).await;
         outcome(format!("cannot create the topic {topic}"), created)
     }

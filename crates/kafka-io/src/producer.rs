@@ -223,7 +223,8 @@ fn delivery_error(error: &NativeError, topic: &str, reason: Option<String>) -> D
         Some(Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize) => {
             DeliveryError::TooLarge
         }
-        Some(Code::InvalidRecord) => DeliveryError::Invalid,
+        // Of all records of the batch: who sends each alone learns which it was.
+        Some(Code::InvalidRecord | Code::InvalidDifferentRecord) => DeliveryError::Invalid,
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
             DeliveryError::UnknownTopic(topic.to_owned())
         }

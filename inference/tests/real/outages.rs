@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use checkpoint::{Checkpoint, LocalFolder, TopicOffsets};
-use kafka_io::{Cluster, Partition};
-use testbed::{Process, committed, until};
+use kafka_io::{Cluster, Compression, Outgoing, Partition};
+use testbed::{Process, committed, produce, until};
 use tokio::time::{Instant, sleep_until};
 
 use crate::stage::{PATIENCE, Stage, broker, key, plain, texts};
@@ -183,4 +183,59 @@ async fn a_topic_that_is_made_again_ends_the_worker_unless_it_may_begin_again() 
         worker.stop().await.unwrap();
         assert_eq!(stage.processed("checkpoint"), i64::try_from(again).unwrap());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_a_compacted_topic_refuses_costs_itself_alone() {
+    const RECORDS: usize = 300;
+    let mut stage = Stage::new("compacted", 1).await;
+    stage.output = "compacted".into();
+    let cluster = Cluster::new(&stage.connection).unwrap();
+    let config = [("cleanup.policy", "compact")];
+    cluster
+        .create_topic_with(&stage.output, 1, &config)
+        .await
+        .unwrap();
+    let is_keyless = |number: usize| number % 100 == 50;
+    let records = texts(0..RECORDS).enumerate().map(|(number, message)| Outgoing {
+        topic: stage.input.clone(),
+        key: (!is_keyless(number)).then(|| message.key.into_bytes()),
+        value: message.value.map(String::into_bytes),
+        headers: Vec::new(),
+    });
+    produce(&stage.connection, Compression::None, records)
+        .await
+        .unwrap();
+    let mut worker = stage.worker("checkpoint", &[]).await;
+    worker.ready().await.unwrap();
+    let all = until(Duration::from_secs(30), async || {
+        let results = worker.metric("inference_results_total").await?;
+        (results >= 300.0).then_some(())
+    });
+    all.await.unwrap_or_else(|| panic!("{}", worker.log()));
+    let place = |number| format!("{}-0-{number}", stage.input);
+    let keys = (0..RECORDS).map(|number| {
+        if is_keyless(number) {
+            place(number)
+        } else {
+            key(number)
+        }
+    });
+    let results = stage.finish([worker], keys).await;
+    assert_eq!(results.len(), RECORDS);
+    let errors: Vec<_> = results
+        .iter()
+        .filter_map(|result| {
+            let value: serde_json::Value = serde_json::from_slice(result.value.as_deref()?).unwrap();
+            Some(value["error_message"].as_str()?.to_owned())
+        })
+        .collect();
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    assert!(
+        errors
+            .iter()
+            .all(|error| error.contains("in a compacted topic it needs a key")),
+        "{errors:?}"
+    );
+    assert_eq!(stage.processed("checkpoint"), i64::try_from(RECORDS).unwrap());
 }

@@ -163,6 +163,30 @@ async fn the_broker_decides_what_is_too_large_and_the_innocent_can_be_sent_alone
     }
 }
 
+#[tokio::test]
+async fn a_compacted_topic_takes_no_record_without_a_key() {
+    let broker = plain();
+    let (connection, cluster, _topic) = with_topic(&broker, 1).await;
+    let topic = Topic::from("compacted");
+    let config = [("cleanup.policy", "compact")];
+    cluster.create_topic_with(&topic, 1, &config).await.unwrap();
+    let (producer, mut deliveries) = Producer::new(&connection, settings()).unwrap();
+    let mut keyless = record(&topic, "a", "a");
+    keyless.key = None;
+    for (tag, (record, expected)) in [
+        (record(&topic, "a", "a"), Ok(())),
+        (keyless, Err(DeliveryError::Invalid)),
+        (record(&topic, "a", "a"), Ok(())),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        producer.send(tag, &record).unwrap();
+        let delivery = delivered(&mut deliveries).await;
+        assert_eq!((delivery.tag, delivery.result), (tag, expected));
+    }
+}
+
 /// Text that does not become smaller by compression by more than a quarter.
 fn noise(bytes: usize) -> String {
     let mut state = 1_u64;
