@@ -10,8 +10,8 @@ use testbed::{Moto, S3Server};
 use tokio::task::JoinSet;
 
 const BUCKET: &str = "checkpoints";
-const RACES: usize = 20;
-const WRITERS: usize = 8;
+const RACES: usize = 10;
+const WRITERS: usize = 5;
 
 fn s3(endpoint: &str, (access_key, secret_key): (&str, &str)) -> S3 {
     let settings = RawS3 {

@@ -121,8 +121,9 @@ mod tests {
         let gate = Gate::new();
         let (release, released) = sync_channel::<()>(1);
         let hangs = gate.call("read", move || Ok(released.recv().is_ok()));
-        let (hung, ()) = tokio::join!(hangs, tokio::time::advance(CALL_TIMEOUT));
-        let error = hung.unwrap_err();
+        let hangs = timeout(CALL_TIMEOUT + Duration::from_secs(1), hangs);
+        let (hung, ()) = tokio::join!(hangs, tokio::time::advance(CALL_TIMEOUT * 2));
+        let error = hung.unwrap().unwrap_err();
         assert!(
             error.kind() == ErrorKind::TimedOut && error.to_string().contains("a call to read hangs"),
             "{error}"
