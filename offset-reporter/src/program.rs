@@ -229,10 +229,10 @@ async fn try_groups(
         let mut known = 0;
         for (partition, end) in cluster.ends(&partitions).await {
             match end {
+                Ok(_) => known += 1,
                 Err(refusal) if refusal.kind == RefusalKind::UnknownPartition => {}
-                end => {
-                    end.with_context(|| format!("where {partition} ends"))?;
-                    known += 1;
+                Err(refusal) => {
+                    return Err(refusal).with_context(|| format!("cannot learn where {partition} ends"));
                 }
             }
         }

@@ -7,6 +7,8 @@
 //!
 //! An offsets file without its commit is never used: that batch was planned, not processed.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +17,8 @@ use checkpoint::{
     TopicOffsets, batch_ids, initial_key, parse_initial, parse_query_id,
 };
 use tokio::time::Instant;
+
+pub use self::error::SourceError;
 
 /// How often files that were listed may be missing or damaged before an older batch stands in.
 const LISTINGS: usize = 3;
@@ -63,51 +67,18 @@ pub struct Seen {
     pub listed: bool,
 }
 
+/// What a query does, as far as its checkpoint shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Activity {
+    /// Whether a batch is planned and not committed: it is being processed, or fails.
+    pub open_batch: bool,
+    /// Whether somebody said, when last listed, that it has ended for good.
+    pub ended: bool,
+}
+
 impl From<Seen> for Look {
     fn from(seen: Seen) -> Self {
         Self::Batch(Box::new(seen))
-    }
-}
-
-/// Why a checkpoint cannot be followed at the moment.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// The store does not answer, or refuses.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Neither the query's file nor a batch is there.
-    #[error(
-        "there is no checkpoint: neither `metadata` nor a batch in `commits`; is the place right, and did the query start?"
-    )]
-    Missing,
-    /// It was there before.
-    #[error(
-        "the checkpoint vanished: `metadata` and the batches in `commits` were there before; was it deleted or moved?"
-    )]
-    Vanished,
-    /// A file cannot be understood.
-    #[error("{key} cannot be used")]
-    Unusable {
-        /// The file.
-        key: String,
-        /// Why.
-        source: LogError,
-    },
-}
-
-impl SourceError {
-    /// The name as metrics have it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Store(error) => error.kind.name(),
-            Self::Missing => "missing",
-            Self::Vanished => "vanished",
-            Self::Unusable {
-                source: LogError::Version(_),
-                ..
-            } => "version",
-            Self::Unusable { .. } => "damaged",
-        }
     }
 }
 
@@ -128,10 +99,7 @@ pub struct Source<S> {
     told_at: Option<Instant>,
     /// When the query's id was looked at last.
     query_at: Option<Instant>,
-    /// Whether a batch was planned behind the newest.
-    open_batch: bool,
-    /// Whether the query has ended for good, when last listed.
-    ended: bool,
+    activity: Activity,
     /// Whether there was a query or a batch before.
     was_there: bool,
 }
@@ -147,20 +115,14 @@ impl<S: Store> Source<S> {
             only_lists: false,
             told_at: None,
             query_at: None,
-            open_batch: false,
-            ended: false,
+            activity: Activity::default(),
             was_there: false,
         }
     }
 
-    /// Whether a batch was planned and not committed: it is being processed, or fails.
-    pub fn has_open_batch(&self) -> bool {
-        self.open_batch
-    }
-
-    /// Whether the checkpoint says that the query has ended for good.
-    pub fn has_ended(&self) -> bool {
-        self.ended
+    /// What the query does, as far as its checkpoint shows.
+    pub fn activity(&self) -> Activity {
+        self.activity
     }
 
     /// Makes the next look list, and not probe.
@@ -195,7 +157,7 @@ impl<S: Store> Source<S> {
                 };
                 self.newest = Some(newest);
                 self.told_at = Some(Instant::now());
-                self.ended = false;
+                self.activity.ended = false;
                 Ok(self.seen(newest, log, committed_at, false).into())
             }
             // Some roles get a refusal where a file is missing. If listing works, that is what it was.
@@ -212,17 +174,26 @@ impl<S: Store> Source<S> {
         !self.only_lists && is_recent(self.told_at, self.list_interval)
     }
 
-    /// The newest commit behind `known`, and whether a batch is planned behind that.
+    /// The newest commit behind `known`, and whether a batch is planned behind that. A batch that is known to be planned is
+    /// not looked for again before the next listing.
     async fn probe(&mut self, known: BatchId) -> Result<Option<(BatchId, Option<SystemTime>)>, StoreError> {
-        self.open_batch = self.is_planned(known.next()).await?;
-        if !self.open_batch {
+        let next = known.next();
+        self.activity.open_batch = self.activity.open_batch || self.is_planned(next).await?;
+        if !self.activity.open_batch {
             return Ok(None);
         }
-        let found = self.gallop(known).await?;
-        if let Some((newest, _)) = found {
-            self.open_batch = self.is_planned(newest.next()).await?;
+        let Some(commit) = self.store.read(&next.key(COMMITS)).await? else {
+            return Ok(None);
+        };
+        self.activity.open_batch = self.is_planned(next.next()).await?;
+        if !self.activity.open_batch {
+            return Ok(Some((next, commit.modified)));
         }
-        Ok(found)
+        let Some(further) = self.gallop(next).await? else {
+            return Ok(Some((next, commit.modified)));
+        };
+        self.activity.open_batch = self.is_planned(further.0.next()).await?;
+        Ok(Some(further))
     }
 
     /// A file that may be missing; none if it is refused, as some roles get it for a missing file.
@@ -317,13 +288,13 @@ impl<S: Store> Source<S> {
             self.probed(&newest.next().key(OFFSETS)).await?
         };
         self.only_lists |= next.is_none();
-        self.open_batch = match next {
+        self.activity.open_batch = match next {
             Some(plan) => plan.is_some(),
             None => self.is_listed_after(newest).await?,
         };
         let ended = self.probed(ENDED).await?.flatten();
         self.was_there = true;
-        self.ended = ended.is_some_and(|ended| ended.modified >= committed_at);
+        self.activity.ended = ended.is_some_and(|ended| ended.modified >= committed_at);
         self.newest = Some(newest);
         self.told_at = Some(Instant::now());
         Ok(())

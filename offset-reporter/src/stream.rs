@@ -29,7 +29,7 @@ use crate::config::{RawReport, StreamSettings};
 use crate::group::Groups;
 use crate::metrics::Metrics;
 use crate::plan::{Rules, Step};
-use crate::source::{Look, Seen, Source, SourceError};
+use crate::source::{Activity, Look, Seen, Source, SourceError};
 
 /// A turn that takes longer is cut off, which is a failure like others. Each of its waits has a bound of its own, but a
 /// damaged checkpoint on a slow store takes many.
@@ -147,11 +147,10 @@ impl<S: Store, G: Groups> Stream<S, G> {
         self.reported = turn.unwrap_or(Err(StreamError::TimeLimit(TURN_LIMIT)));
         self.metrics
             .turned(&self.settings.name, &self.reported, began.elapsed());
-        let open = self.source.has_open_batch();
-        let has_ended = self.source.has_ended();
+        let Activity { open_batch, ended } = self.source.activity();
         self.metrics.board.change(&self.settings.name, |state| {
-            state.open_batch = open;
-            state.ended = has_ended;
+            state.open_batch = open_batch;
+            state.ended = ended;
         });
         self.tell_health();
     }

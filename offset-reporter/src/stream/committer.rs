@@ -14,7 +14,7 @@ use super::{FIRST_REFUSAL_WAIT, LAST_REFUSAL_WAIT};
 use crate::config::{Mode, StreamSettings};
 use crate::group::Groups;
 use crate::metrics::Metrics;
-use crate::plan::{CommittedOffsets, Rules, Stamp, Step};
+use crate::plan::{CommittedOffsets, Rewind, Rules, Stamp, Step};
 use crate::selection::ByGroup;
 
 /// Commits for one stream.
@@ -63,9 +63,11 @@ impl<G: Groups> Committer<G> {
     }
 
     /// Records that the cluster has these partitions.
-    pub(super) fn exist<'p>(&mut self, partitions: &(impl Iterator<Item = &'p TopicPartition> + Clone)) {
+    pub(super) fn exist(&mut self, partitions: &[&TopicPartition]) {
         for offsets in self.has.values_mut() {
-            partitions.clone().for_each(|partition| offsets.exists(partition));
+            for partition in partitions {
+                offsets.exists(partition);
+            }
         }
     }
 
@@ -171,7 +173,7 @@ impl<G: Groups> Committer<G> {
             rewind,
         } in &steps
         {
-            let rewind = rewind.map(crate::plan::Rewind::name);
+            let rewind = rewind.map(Rewind::name);
             tracing::info!(group, %partition, from, to, rewind, "would commit");
         }
         self.steps

@@ -51,10 +51,10 @@ pub struct Observation {
 
 impl Observation {
     /// The partitions that the cluster has.
-    pub(super) fn known(&self) -> impl Iterator<Item = &TopicPartition> + Clone {
-        self.ends
-            .iter()
-            .filter_map(|(partition, end)| end.is_ok().then_some(partition))
+    pub(super) fn known(&self) -> Vec<&TopicPartition> {
+        let ends = self.ends.iter();
+        ends.filter_map(|(partition, end)| end.is_ok().then_some(partition))
+            .collect()
     }
 }
 

@@ -86,6 +86,12 @@ async fn a_topic_that_is_not_in_the_cluster_blocks_no_other() {
         (Some(5), None)
     );
     assert_eq!(stage.metric("unknown_partitions{stream=\"s\"}"), Some(1.0));
+    stage.kafka.commits();
+    stage.run(Duration::from_mins(2)).await;
+    assert_eq!(stage.kafka.commits(), [""; 0], "it makes nothing due");
+    stage.kafka.end("hub", 0, 9);
+    stage.run(Duration::from_secs(20)).await;
+    assert_eq!(stage.kafka.has("g", "hub", 0), Some(7), "it is there now");
     let mut lost = Stage::new(&store, &FakeKafka::with(9), "topics = [\"hub\"]");
     let told = lost.failing_cycle().await;
     assert!(

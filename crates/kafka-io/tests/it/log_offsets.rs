@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use kafka_io::{Cluster, MockBroker, RefusalKind, Topic, TopicPartition};
+use tokio::time::Instant;
 
 use tokio::time::Instant;
 

@@ -16,18 +16,25 @@ struct Kafka {
     beginnings: BTreeMap<TopicPartition, i64>,
     /// Partitions whose leader refuses to say where they begin and end, with this code.
     refused_ends: BTreeMap<TopicPartition, &'static str>,
-    /// Questions about ends are not answered.
-    ends_hang: bool,
-    /// Commits are refused, with a code that passes.
-    refuses_commits: bool,
     groups: BTreeMap<(String, TopicPartition), Committed>,
     /// Groups with members.
     used: BTreeSet<String>,
     denied_topics: BTreeSet<String>,
-    is_down: bool,
-    /// Commits are acknowledged and not stored.
-    is_forgetful: bool,
+    faults: BTreeSet<Fault>,
     commits: Vec<String>,
+}
+
+/// What is wrong with the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    /// Nobody answers.
+    Down,
+    /// Questions about ends are not answered.
+    EndsHang,
+    /// Commits are refused, with a code that passes.
+    RefusesCommits,
+    /// Commits are acknowledged and not stored.
+    Forgetful,
 }
 
 /// A cluster in memory. Clones share it.
@@ -68,11 +75,11 @@ impl FakeKafka {
 
     /// Nobody answers a question about ends.
     pub(crate) fn hang_ends(&self, hang: bool) {
-        self.0.lock().unwrap().ends_hang = hang;
+        self.set(Fault::EndsHang, hang);
     }
 
     pub(crate) fn refuse_commits(&self, refuse: bool) {
-        self.0.lock().unwrap().refuses_commits = refuse;
+        self.set(Fault::RefusesCommits, refuse);
     }
 
     pub(crate) fn delete_topic(&self, topic: &str) {
@@ -118,11 +125,11 @@ impl FakeKafka {
     }
 
     pub(crate) fn take_down(&self, is_down: bool) {
-        self.0.lock().unwrap().is_down = is_down;
+        self.set(Fault::Down, is_down);
     }
 
     pub(crate) fn lose_commits(&self, is_forgetful: bool) {
-        self.0.lock().unwrap().is_forgetful = is_forgetful;
+        self.set(Fault::Forgetful, is_forgetful);
     }
 
     /// The commits since the last call: `g t-0=5 q=… b=… t=…`.
@@ -130,9 +137,18 @@ impl FakeKafka {
         std::mem::take(&mut self.0.lock().unwrap().commits)
     }
 
+    fn set(&self, fault: Fault, is_so: bool) {
+        let faults = &mut self.0.lock().unwrap().faults;
+        if is_so {
+            faults.insert(fault);
+        } else {
+            faults.remove(&fault);
+        }
+    }
+
     fn answers(&self) -> Result<std::sync::MutexGuard<'_, Kafka>, Refusal> {
         let kafka = self.0.lock().unwrap();
-        if kafka.is_down {
+        if kafka.faults.contains(&Fault::Down) {
             Err(refusal(RefusalKind::Passing, "BROKER_TRANSPORT_FAILURE"))
         } else {
             Ok(kafka)
@@ -150,7 +166,7 @@ fn refusal(kind: RefusalKind, code: &str) -> Refusal {
 
 impl Groups for FakeKafka {
     async fn log_offsets(&self, partitions: &[TopicPartition], edge: Edge) -> ByPartition<i64> {
-        let hangs = self.0.lock().unwrap().ends_hang;
+        let hangs = self.0.lock().unwrap().faults.contains(&Fault::EndsHang);
         if hangs {
             std::future::pending::<()>().await;
         }
@@ -188,8 +204,18 @@ impl Groups for FakeKafka {
         metadata: &str,
     ) -> Result<ByPartition<()>, Refusal> {
         let mut kafka = self.answers()?;
-        if kafka.refuses_commits {
+        if kafka.faults.contains(&Fault::RefusesCommits) {
             return Err(refusal(RefusalKind::Passing, "NOT_COORDINATOR"));
+        }
+        // librdkafka says it of the whole.
+        if offsets
+            .iter()
+            .all(|(partition, _)| !kafka.ends.contains_key(partition))
+        {
+            return Err(refusal(
+                RefusalKind::UnknownPartition,
+                "UNKNOWN_TOPIC_OR_PARTITION",
+            ));
         }
         let mut told = Vec::new();
         for (partition, offset) in offsets {
@@ -210,7 +236,7 @@ impl Groups for FakeKafka {
                     offset: *offset,
                     metadata: metadata.to_owned(),
                 };
-                if !kafka.is_forgetful {
+                if !kafka.faults.contains(&Fault::Forgetful) {
                     kafka
                         .groups
                         .insert((group.to_owned(), partition.clone()), committed);
