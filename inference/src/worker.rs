@@ -38,7 +38,6 @@ use crate::sessions::Compute;
 
 /// How often the loop turns though nothing happens: it shows that it is alive.
 const TURN: Duration = Duration::from_secs(1);
-
 /// How often a stop tries to commit, with growing pauses, when everything in hand is acknowledged.
 const LAST_COMMITS: u32 = 3;
 
@@ -193,7 +192,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     /// # Errors
     /// If the worker must end. What is not committed then is processed again after a restart.
     pub fn on(&mut self, happening: Happening, now: Instant) -> anyhow::Result<()> {
-        if is_movement(&happening) {
+        if happening.is_movement() {
             self.moved = now;
         }
         match happening {
@@ -282,8 +281,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     /// Whether all is done that was to be done.
     pub fn is_finished(&self) -> bool {
         let Parts { ledger, keeper, .. } = &self.parts;
-        let nothing_in_hand = ledger.rows() == 0 && !ledger.any_moved() && !keeper.is_busy();
-        nothing_in_hand && self.stopping
+        self.stopping && ledger.rows() == 0 && !ledger.any_moved() && !keeper.is_busy()
     }
 
     fn is_all_read(&self) -> bool {
@@ -398,16 +396,5 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             }
         }
         Ok(())
-    }
-}
-
-/// Whether something shows that the work advances.
-fn is_movement(happening: &Happening) -> bool {
-    match happening {
-        Happening::Event(event) => matches!(event, Event::Record(_) | Event::EndOfPartition(_)),
-        Happening::Answered(_) | Happening::Stop => true,
-        Happening::Delivery(delivery) => delivery.result.is_ok(),
-        Happening::Committed(outcome) => outcome.is_ok(),
-        Happening::Inspected(_) | Happening::Turn => false,
     }
 }

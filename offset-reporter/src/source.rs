@@ -84,10 +84,6 @@ impl From<Seen> for Look {
 
 /// A checkpoint that is followed.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each says of one file or listing what was seen"
-)]
 pub struct Source<S> {
     store: S,
     list_interval: Duration,

@@ -32,6 +32,19 @@ pub enum Happening {
     Turn,
 }
 
+impl Happening {
+    /// Whether it shows that the work advances.
+    pub(super) fn is_movement(&self) -> bool {
+        match self {
+            Self::Event(event) => matches!(event, Event::Record(_) | Event::EndOfPartition(_)),
+            Self::Answered(_) | Self::Stop => true,
+            Self::Delivery(delivery) => delivery.result.is_ok(),
+            Self::Committed(outcome) => outcome.is_ok(),
+            Self::Inspected(_) | Self::Turn => false,
+        }
+    }
+}
+
 /// Where the loop hears what happens.
 pub struct Inputs {
     events: Receiver<Event>,

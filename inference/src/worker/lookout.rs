@@ -155,26 +155,13 @@ impl Lookout {
     ) -> Vec<Finding> {
         let asked = self.asked.take().unwrap_or_default();
         let mut findings = Vec::new();
-        let new: Vec<_> = snapshot
-            .partitions
-            .iter()
-            .copied()
-            .filter(|partition| !self.known.contains(partition))
-            .collect();
+        let all = snapshot.partitions.iter().copied();
+        let new: Vec<_> = all.filter(|its| !self.known.contains(its)).collect();
         if !new.is_empty() {
             self.known.extend(&new);
             findings.push(Finding::NewPartitions(new));
         }
-        let mut gone = Vec::new();
-        let is_there = |partition: &Partition| snapshot.partitions.binary_search(partition).is_ok();
-        if self.is_replaced(snapshot) {
-            // In another topic nothing is known: the consumer may stand beyond what is expected, past a transaction's marker.
-            self.of_old_topic.extend(ledger.partitions());
-            gone.extend(asked.keys().copied().filter(|partition| !is_there(partition)));
-            for partition in &gone {
-                self.known.remove(partition);
-            }
-        }
+        let gone = self.leave_old_topic(snapshot, &asked, ledger);
         let (mut all_beyond, mut answered) = (BTreeSet::new(), 0);
         let ranges = snapshot
             .ranges
@@ -204,9 +191,8 @@ impl Lookout {
                 findings.push(stopped(partition, expected, range));
             }
         }
-        if !gone.is_empty() {
-            findings.push(Finding::Gone(gone));
-        }
+        findings.extend(gone);
+        let is_there = |partition: &Partition| has(snapshot, *partition);
         if !all_beyond.is_empty() || self.of_old_topic.iter().any(is_there) {
             self.hurry(now);
         }
@@ -223,6 +209,24 @@ impl Lookout {
             Search::Asked(before) => before.get(&partition) == Some(&expected),
             Search::Idle | Search::Begun => false,
         }
+    }
+
+    /// If another topic has the name now, nothing of what was read is known of it: the consumer may stand beyond what is
+    /// expected, past a transaction's marker.
+    fn leave_old_topic<T>(
+        &mut self,
+        snapshot: &Snapshot,
+        asked: &BTreeMap<Partition, Option<i64>>,
+        ledger: &Ledger<T>,
+    ) -> Option<Finding> {
+        if !self.is_replaced(snapshot) {
+            return None;
+        }
+        self.of_old_topic.extend(ledger.partitions());
+        let asked = asked.keys().copied();
+        let gone: Vec<_> = asked.filter(|its| !has(snapshot, *its)).collect();
+        self.known.retain(|its| gone.binary_search(its).is_err());
+        (!gone.is_empty()).then_some(Finding::Gone(gone))
     }
 
     /// Whether another topic has the name now.
@@ -247,6 +251,11 @@ impl Lookout {
         };
         self.hurry(now);
     }
+}
+
+/// Whether a topic has a partition.
+fn has(snapshot: &Snapshot, partition: Partition) -> bool {
+    snapshot.partitions.binary_search(&partition).is_ok()
 }
 
 /// The search for the partition that is out of range, which the consumer does not name.

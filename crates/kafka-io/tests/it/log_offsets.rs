@@ -6,8 +6,6 @@ use std::time::Duration;
 use kafka_io::{Cluster, MockBroker, RefusalKind, Topic, TopicPartition};
 use tokio::time::Instant;
 
-use tokio::time::Instant;
-
 use crate::kafka::{connection, produce};
 
 /// Longer than any leader is waited for.

@@ -7,10 +7,6 @@ use kafka_io::{ByPartition, Committed, Refusal, RefusalKind, TopicPartition};
 use offset_reporter::group::{Edge, Groups};
 
 #[derive(Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fault that a test switches on"
-)]
 struct Kafka {
     ends: BTreeMap<TopicPartition, i64>,
     beginnings: BTreeMap<TopicPartition, i64>,
