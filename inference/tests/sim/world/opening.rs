@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ends::Asked;
+use super::ends::{Asked, MAX_BROKER_BYTES};
 use super::log::Serial;
 
 /// A record that was given to the worker.
@@ -14,6 +14,8 @@ struct Given {
     under_way: bool,
     refusals: u32,
     is_dead_letter: bool,
+    /// Of the result that was sent last.
+    bytes: usize,
 }
 
 /// One reading of a partition.
@@ -98,6 +100,12 @@ impl Opening {
             }
             self.last_sent = offset;
         }
+        if again && given.bytes <= MAX_BROKER_BYTES && given.bytes != asked.bytes {
+            return Err(format!(
+                "the result for offset {offset} is replaced, and it was small enough"
+            ));
+        }
+        given.bytes = asked.bytes;
         given.is_dead_letter = asked.is_dead_letter;
         given.under_way = !asked.refused;
         given.refusals += u32::from(asked.refused);
