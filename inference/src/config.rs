@@ -162,6 +162,12 @@ fn check_progress(progress: &RawProgress, input: &RawInput, problems: &mut Probl
             "must be shorter than progress.max_poll_interval",
         );
     }
+    if progress.session_timeout > progress.max_poll_interval {
+        problems.add(
+            "progress.session_timeout",
+            "must not be longer than progress.max_poll_interval",
+        );
+    }
 }
 
 fn check_bounds(raw: &Raw, problems: &mut Problems) {
@@ -174,6 +180,9 @@ fn check_bounds(raw: &Raw, problems: &mut Problems) {
         if duration.is_zero() {
             problems.add(key, "must be longer than nothing");
         }
+    }
+    if raw.output.linger >= raw.output.delivery_timeout {
+        problems.add("output.linger", "must be shorter than output.delivery_timeout");
     }
     if raw.message.text.is_empty() {
         problems.add("message.text", "is empty; name the field that holds the text");
@@ -253,6 +262,16 @@ mod tests {
             told,
             "progress.drain_timeout: must be shorter than progress.max_poll_interval"
         );
+    }
+
+    #[test]
+    fn times_that_librdkafka_would_refuse_together_are_mistakes() {
+        let told = problems(
+            "[progress]\nkind = \"group\"\nmax_poll_interval = \"40s\"\n[output]\nlinger = \"10m\"\n",
+        );
+        for key in ["progress.session_timeout: ", "output.linger: "] {
+            assert!(told.contains(key), "{key} in {told}");
+        }
     }
 
     #[test]

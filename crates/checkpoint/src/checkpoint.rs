@@ -70,13 +70,22 @@ pub enum CheckpointError {
 #[derive(Debug)]
 pub struct Checkpoint<S> {
     store: S,
-    has_metadata: bool,
+    metadata: Metadata,
     positions: TopicOffsets,
     /// The newest batch that is done.
     last: Option<BatchId>,
     orphan: Orphan,
-    /// Batches that should have been deleted.
-    old: Vec<BatchId>,
+    /// Batches that should have been deleted; `None` if there are more than can be listed.
+    old: Option<Vec<BatchId>>,
+}
+
+/// The file `metadata`.
+#[derive(Debug)]
+enum Metadata {
+    Absent,
+    Good,
+    /// Damaged, in a checkpoint that has nothing else: a start was killed where a file cannot be written whole. Its content.
+    Torn(Vec<u8>),
 }
 
 /// The newest file in `offsets`, if it has no commit.
@@ -85,8 +94,8 @@ enum Orphan {
     None,
     /// It states what is done. Its writer ended before the commit.
     Acknowledged,
-    /// It states what was to be done, or is damaged: it does not count. Its content.
-    Planned(BatchId, Vec<u8>),
+    /// It states what was to be done, or is damaged: it does not count. Its content, and what it states.
+    Planned(BatchId, Vec<u8>, TopicOffsets),
 }
 
 /// The batches of a folder.
@@ -104,9 +113,6 @@ impl<S: Store> Checkpoint<S> {
     /// If the store fails, or what it has cannot be taken up.
     pub async fn read(store: S) -> Result<Self, CheckpointError> {
         let metadata = store.read(METADATA).await?;
-        if let Some(file) = &metadata {
-            parse_query_id(&file.content).map_err(|source| unusable(METADATA, source))?;
-        }
         let commits = Batches::list(&store, COMMITS, None).await?;
         let offsets = Batches::list(&store, OFFSETS, commits.newest).await?;
         let positions = match newest_positions(&store, &commits).await? {
@@ -115,14 +121,21 @@ impl<S: Store> Checkpoint<S> {
         };
         let mut checkpoint = Self {
             store,
-            has_metadata: metadata.is_some(),
+            metadata: Metadata::Absent,
             positions,
             last: commits.newest,
             orphan: Orphan::None,
-            old: Vec::new(),
+            old: None,
         };
         if let Some(open) = offsets.newest.filter(|&open| Some(open) > commits.newest) {
             checkpoint.look_at_orphan(open).await?;
+        }
+        if let Some(file) = metadata {
+            checkpoint.metadata = match parse_query_id(&file.content) {
+                Ok(_id) => Metadata::Good,
+                Err(_torn) if checkpoint.is_new() => Metadata::Torn(file.content),
+                Err(source) => return Err(unusable(METADATA, source)),
+            };
         }
         checkpoint.old = checkpoint.old_batches(&[commits, offsets]);
         Ok(checkpoint)
@@ -135,6 +148,14 @@ impl<S: Store> Checkpoint<S> {
     /// worker of an older version, does not count.
     pub fn positions(&self) -> &TopicOffsets {
         &self.positions
+    }
+
+    /// What a batch states that was planned and does not count: to find out whose checkpoint it is.
+    pub fn planned_positions(&self) -> Option<&TopicOffsets> {
+        match &self.orphan {
+            Orphan::Planned(_, _, positions) => Some(positions),
+            Orphan::None | Orphan::Acknowledged => None,
+        }
     }
 
     /// Whether nothing is recorded. A lone `metadata` is what a start leaves that was cut short.
@@ -158,10 +179,14 @@ impl<S: Store> Checkpoint<S> {
                 self.last = Some(open);
                 self.orphan = Orphan::Acknowledged;
             }
-            Ok(_) => self.orphan = Orphan::Planned(open, file.content),
+            Ok(log) => self.orphan = Orphan::Planned(open, file.content, log.offsets()),
+            // Nothing says whose it is.
+            Err(source) if self.last.is_none() && self.positions.is_empty() => {
+                return Err(unusable(&key, source));
+            }
             Err(error) => {
                 tracing::warn!(key, %error, "a batch that was not committed is damaged and does not count");
-                self.orphan = Orphan::Planned(open, file.content);
+                self.orphan = Orphan::Planned(open, file.content, TopicOffsets::default());
             }
         }
         Ok(())
@@ -169,20 +194,20 @@ impl<S: Store> Checkpoint<S> {
 
     /// Those that retention should have deleted. Of more batches than can be listed none is deleted: a search relies on
     /// their having no gaps.
-    fn old_batches(&self, folders: &[Batches]) -> Vec<BatchId> {
+    fn old_batches(&self, folders: &[Batches]) -> Option<Vec<BatchId>> {
         let complete = folders.iter().filter(|folder| folder.is_complete);
         if complete.count() < folders.len() {
             tracing::warn!(
                 "the checkpoint has more batches than can be listed; let its writer delete objects, and delete the old ones"
             );
-            return Vec::new();
+            return None;
         }
         let oldest = self.last.map_or(0, |last| last.0 - RETAINED_BATCHES);
         let mut old: Vec<BatchId> = folders.iter().flat_map(|folder| folder.ids.clone()).collect();
         old.retain(|batch| batch.0 < oldest);
         old.sort_unstable();
         old.dedup();
-        old
+        Some(old)
     }
 }
 
@@ -194,12 +219,14 @@ impl<S: WritableStore + 'static> Checkpoint<S> {
     /// If the store fails.
     pub async fn take_over(self) -> Result<CheckpointWriter<S>, CheckpointError> {
         let planned = match &self.orphan {
-            Orphan::Planned(batch, content) => Some((*batch, content.clone())),
+            Orphan::Planned(batch, content, _) => Some((*batch, content.clone())),
             Orphan::None | Orphan::Acknowledged => None,
         };
         let mut writer = CheckpointWriter::new(self.store, self.last, self.positions, planned);
-        if !self.has_metadata {
-            writer.write_metadata().await?;
+        match &self.metadata {
+            Metadata::Absent => writer.write_metadata(None).await?,
+            Metadata::Torn(torn) => writer.write_metadata(Some(torn)).await?,
+            Metadata::Good => {}
         }
         if matches!(self.orphan, Orphan::Acknowledged) {
             writer.write_last_commit().await?;
@@ -257,7 +284,8 @@ async fn search(store: &impl Store, folder: &str, from: BatchId) -> Result<Batch
     Ok(newest)
 }
 
-/// The end of the newest committed batch that can be read. An older one only means that more is processed again.
+/// The end of the newest committed batch that can be read. An older one means that more is processed again; but if the log
+/// began again between the two, its position is of a record of before.
 async fn newest_positions(
     store: &impl Store,
     commits: &Batches,

@@ -79,19 +79,19 @@ impl<S: WritableStore + 'static> CheckpointWriter<S> {
         positions: &TopicOffsets,
         timestamp_ms: i64,
     ) -> Result<BatchId, CheckpointError> {
-        let positions = self.next_positions(positions)?;
-        if positions.is_empty() {
-            return Err(CheckpointError::NoPositions);
-        }
-        for _ in 0..MAX_BATCHES {
-            if self.last.is_none() || self.recorded != positions {
-                self.write_batch(&positions, timestamp_ms).await?;
+        for _ in 0..=MAX_BATCHES {
+            // A batch of a call before may have recorded more.
+            let positions = self.next_positions(positions)?;
+            if positions.is_empty() {
+                return Err(CheckpointError::NoPositions);
             }
+            if let Some(last) = self.last.filter(|_| self.recorded == positions) {
+                self.resets = TopicOffsets::default();
+                return Ok(last);
+            }
+            self.write_batch(&positions, timestamp_ms).await?;
         }
-        self.resets = TopicOffsets::default();
-        self.last
-            .filter(|_| self.recorded == positions)
-            .ok_or_else(|| contested(&self.next_batch().key(OFFSETS)))
+        Err(contested(&self.next_batch().key(OFFSETS)))
     }
 
     /// The positions with those of all other partitions.
@@ -181,13 +181,14 @@ impl<S: WritableStore + 'static> CheckpointWriter<S> {
         Ok(())
     }
 
-    pub(crate) async fn write_metadata(&self) -> Result<(), CheckpointError> {
+    /// Writes `metadata`, in place of a torn one where `torn` is its content.
+    pub(crate) async fn write_metadata(&self, torn: Option<&[u8]>) -> Result<(), CheckpointError> {
         let damaged = |error: serde_json::Error| unusable(METADATA, LogError::Damaged(error.to_string()));
         let metadata = QueryMetadata {
             id: uuid::Uuid::new_v4().to_string(),
         };
         let content = serde_json::to_vec(&metadata).map_err(damaged)?;
-        match self.store.put_if(METADATA, None, &content).await? {
+        match self.store.put_if(METADATA, torn, &content).await? {
             Put::Unexpected(Some(file)) => {
                 let id = parse_query_id(&file.content);
                 id.map(drop).map_err(|source| unusable(METADATA, source))
@@ -196,10 +197,11 @@ impl<S: WritableStore + 'static> CheckpointWriter<S> {
         }
     }
 
-    /// Lets old batches be deleted after the next commits.
-    pub(crate) fn purge_later(&mut self, old: Vec<BatchId>) {
-        for batch in old {
-            self.purge.add(batch);
+    /// Lets old batches be deleted after the next commits; none, if not all are known.
+    pub(crate) fn purge_later(&mut self, old: Option<Vec<BatchId>>) {
+        match old {
+            Some(old) => old.into_iter().for_each(|batch| self.purge.add(batch)),
+            None => self.purge.turn_off(),
         }
     }
 }

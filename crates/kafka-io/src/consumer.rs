@@ -282,7 +282,7 @@ impl Consumer {
             Arc::clone(&self.owned),
             self.topic.clone(),
         );
-        let positions = positions.to_vec();
+        let positions = owned.positions(positions);
         let committed = on_thread("kafka-commit", move || {
             owned.commit(positions, |ours| commit(&client, &topic, &ours))
         });

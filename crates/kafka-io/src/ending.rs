@@ -57,7 +57,8 @@ pub(crate) struct End(watch::Sender<bool>);
 /// The threads' side of an [`End`]. They are never a runtime's.
 pub(crate) struct Life {
     ended: watch::Receiver<bool>,
-    runtime: Runtime,
+    /// Absent only while this is dropped.
+    runtime: Option<Runtime>,
 }
 
 impl End {
@@ -67,6 +68,7 @@ impl End {
         let runtime =
             runtime.map_err(|error| KafkaError::new("cannot make a runtime to wait with", error))?;
         let (end, ended) = watch::channel(false);
+        let runtime = Some(runtime);
         Ok((Self(end), Life { ended, runtime }))
     }
 
@@ -84,9 +86,7 @@ impl Life {
     /// Waits for so long, or until the end.
     pub(crate) fn wait(&self, time: Duration) {
         let mut ended = self.ended.clone();
-        let _passed = self
-            .runtime
-            .block_on(async { timeout(time, ended.wait_for(|ended| *ended)).await.is_err() });
+        self.block_on(async { drop(timeout(time, ended.wait_for(|ended| *ended)).await) });
     }
 
     /// Sends, and waits while the channel is full, until the end. What nobody takes is dropped.
@@ -98,12 +98,27 @@ impl Life {
             return;
         };
         let mut ended = self.ended.clone();
-        self.runtime.block_on(async {
+        self.block_on(async {
             tokio::select! {
                 sent = sender.send(value) => drop(sent),
                 _ = ended.wait_for(|ended| *ended) => {}
             }
         });
+    }
+
+    fn block_on(&self, work: impl Future<Output = ()>) {
+        if let Some(runtime) = &self.runtime {
+            runtime.block_on(work);
+        }
+    }
+}
+
+/// A client that cannot be made is dropped where it should have been made, which may be a task.
+impl Drop for Life {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -116,13 +131,21 @@ mod tests {
     #[test]
     fn who_waits_for_room_goes_on_at_the_end() {
         let (end, life) = End::new().unwrap();
-        let (sender, _receiver) = mpsc::channel(1);
+        let (sender, receiver) = mpsc::channel(1);
         let waiting = std::thread::spawn(move || {
             life.send(&sender, 1);
             life.send(&sender, 2);
             life.wait(Duration::from_mins(10));
         });
+        while receiver.is_empty() {
+            std::thread::yield_now();
+        }
         end.come();
         waiting.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_not_needed_can_be_dropped_by_a_task() {
+        drop(End::new().unwrap());
     }
 }

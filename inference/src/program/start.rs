@@ -5,8 +5,9 @@ pub(super) mod positions;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use kafka_io::{Cluster, Consumer, Event, Partition, Producer, ProducerSettings, Topic};
-use sidecar::{Condition, Frame, Heartbeat, Readiness, RunMode};
+use checkpoint::{CheckpointError, StoreErrorKind};
+use kafka_io::{Cluster, Consumer, Event, Outgoing, Partition, Producer, ProducerSettings, Topic};
+use sidecar::{Frame, Readiness, RunMode};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -43,25 +44,27 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
     tracing::info!(name = manifest.name, version = manifest.version, "model loaded");
     model.met();
 
+    let telemetry = Telemetry {
+        metrics,
+        heartbeat,
+        kafka,
+        topics,
+        progress,
+    };
     let cluster = Cluster::new(&config.connection)?;
-    let waiting = wait_for_topics(&cluster, &config, &heartbeat, [&kafka, &topics]);
-    let waited = stop
-        .run_until_cancelled(within(mode.once, waiting, &readiness))
-        .await;
-    let Some(found) = waited else {
+    let mut ledger = Ledger::new(config.raw.output.ordering);
+    let beginning = async {
+        let snapshot = wait_for_topics(&cluster, &config, &telemetry).await;
+        let begun = begin(&config, &cluster, &snapshot.partitions, &mut ledger, &telemetry).await;
+        begun.map(|begun| (snapshot, begun))
+    };
+    // Boxed, since the calls to S3 make it some 50 KB.
+    let beginning = Box::pin(within(mode.once, beginning, &readiness));
+    let Some(begun) = stop.run_until_cancelled(beginning).await else {
         return stopped_early(mode);
     };
-    let snapshot = found?;
-
-    let mut ledger = Ledger::new(config.raw.output.ordering);
-    let (backend, consumer, events) = match config.raw.progress.kind {
-        ProgressKind::Checkpoint => {
-            let ours = of_shard(&snapshot.partitions, config.shard);
-            positions::assigned(&config, &cluster, &ours, &mut ledger, &metrics).await?
-        }
-        ProgressKind::Group => subscribed(&config)?,
-    };
-    progress.met();
+    let (snapshot, (backend, consumer, events)) = begun??;
+    telemetry.progress.met();
     let (sink, deliveries) = Producer::new(&config.connection, producer_settings(&config))?;
     let now = Instant::now();
     let parts = Parts {
@@ -71,13 +74,6 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
         ledger,
         keeper: Keeper::new(config.commit_interval, now),
         topic_id: snapshot.topic_id,
-    };
-    let telemetry = Telemetry {
-        metrics,
-        heartbeat,
-        kafka,
-        topics,
-        progress,
     };
     let worker = Worker::new(parts, settings(&config, mode), telemetry, now);
     worker::run(worker, Inputs::new(events, answers, deliveries), backend, stop).await
@@ -147,12 +143,13 @@ fn stopped_early(mode: RunMode) -> anyhow::Result<()> {
 }
 
 /// Waits until the cluster answers and has all topics.
-async fn wait_for_topics(
-    cluster: &Cluster,
-    config: &Config,
-    heartbeat: &Heartbeat,
-    [kafka, topics]: [&Condition; 2],
-) -> Snapshot {
+async fn wait_for_topics(cluster: &Cluster, config: &Config, telemetry: &Telemetry) -> Snapshot {
+    let Telemetry {
+        heartbeat,
+        kafka,
+        topics,
+        ..
+    } = telemetry;
     loop {
         heartbeat.beat();
         match inspect(cluster, &config.topics, &[]).await {
@@ -171,6 +168,36 @@ async fn wait_for_topics(
         }
         sleep(RETRY).await;
     }
+}
+
+/// What is read from where, and what has been done: again while the checkpoint's store fails in a way that passes.
+async fn begin(
+    config: &Config,
+    cluster: &Cluster,
+    partitions: &[Partition],
+    ledger: &mut Ledger<Outgoing>,
+    telemetry: &Telemetry,
+) -> anyhow::Result<(Backend, Consumer, Receiver<Event>)> {
+    if config.raw.progress.kind == ProgressKind::Group {
+        return subscribed(config);
+    }
+    let ours = of_shard(partitions, config.shard);
+    loop {
+        telemetry.heartbeat.beat();
+        match positions::assigned(config, cluster, &ours, ledger, &telemetry.metrics).await {
+            Err(error) if is_passing(&error) => telemetry.progress.unmet(format!("{error:#}")),
+            begun => return begun,
+        }
+        sleep(RETRY).await;
+    }
+}
+
+fn is_passing(error: &anyhow::Error) -> bool {
+    let passes = |error: &(dyn std::error::Error + 'static)| match error.downcast_ref() {
+        Some(CheckpointError::Store(error)) => error.kind == StoreErrorKind::Passing,
+        _ => false,
+    };
+    error.chain().any(passes)
 }
 
 /// What to do about a topic that is not there.

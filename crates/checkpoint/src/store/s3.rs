@@ -118,7 +118,13 @@ impl S3Folder {
             .filter_map(|key| key.strip_prefix(prefix))
             .map(str::to_owned)
             .collect();
-        Ok((names, page.next_continuation_token))
+        let next = match (page.is_truncated, page.next_continuation_token) {
+            (Some(false), _) => None,
+            (Some(true), Some(next)) => Some(next),
+            // A list that breaks off reads like a short one.
+            _ => return Err(Failure::without_end()),
+        };
+        Ok((names, next))
     }
 
     /// An object; `None` if there is none.

@@ -152,6 +152,7 @@ async fn of_writers_that_race_on_a_disk_one_wins_each_batch() {
 async fn of_writers_that_race_to_replace_on_a_disk_at_most_one_wins() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("offsets")).unwrap();
+    let mut winners = 0;
     for round in 0..50_i64 {
         let (key, path) = (
             format!("offsets/{round}"),
@@ -161,10 +162,15 @@ async fn of_writers_that_race_to_replace_on_a_disk_at_most_one_wins() {
         let mut races = tokio::task::JoinSet::new();
         for writer in 0..4_u8 {
             let (store, key) = (LocalFolder::new(folder.path()), key.clone());
-            races.spawn(async move { store.put_if(&key, Some(b"old"), &[writer]).await.ok() });
+            races.spawn(async move { (writer, store.put_if(&key, Some(b"old"), &[writer]).await.ok()) });
         }
         let puts = races.join_all().await;
-        let won = puts.iter().filter(|put| **put == Some(Put::Done)).count();
-        assert!(won <= 1, "{round}: {puts:?}");
+        let won: Vec<_> = puts.iter().filter(|(_, put)| *put == Some(Put::Done)).collect();
+        assert!(won.len() <= 1, "{round}: {puts:?}");
+        if let Some((writer, _)) = won.first() {
+            assert_eq!(std::fs::read(&path).unwrap(), [*writer], "{round}");
+            winners += 1;
+        }
     }
+    assert!(winners > 0);
 }

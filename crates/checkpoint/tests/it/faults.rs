@@ -93,6 +93,20 @@ proptest! {
 }
 
 #[tokio::test]
+async fn a_partition_that_a_later_call_does_not_name_keeps_what_a_lost_answer_recorded() {
+    let store = MemoryStore::default();
+    let checkpoint = Checkpoint::read(store.clone()).await.unwrap();
+    let mut writer = checkpoint.take_over().await.unwrap();
+    writer.commit(&at(&[(0, 1), (5, 50)]), 7).await.unwrap();
+    store.fail(|request| (request == "put offsets/1").then_some(Fault::AnswerLost));
+    writer.commit(&at(&[(0, 10), (5, 100)]), 7).await.unwrap_err();
+    store.heal();
+    writer.commit(&at(&[(0, 20)]), 7).await.unwrap();
+    let checkpoint = Checkpoint::read(store).await.unwrap();
+    assert_eq!(*checkpoint.positions(), at(&[(0, 20), (5, 100)]));
+}
+
+#[tokio::test]
 async fn ones_own_success_after_a_lost_answer_is_a_success() {
     let store = MemoryStore::default();
     let mut writer = Checkpoint::read(store.clone())

@@ -271,6 +271,34 @@ async fn a_store_without_conditions_is_looked_at_first_and_then_written() {
 }
 
 #[tokio::test]
+async fn a_501_that_is_not_the_stores_own_passes_and_keeps_the_conditions() {
+    let missing = || error(404, "NoSuchKey");
+    let server = Server::with(vec![
+        missing(),
+        answer(501, "", "busy"),
+        missing(),
+        answer(200, "", ""),
+    ])
+    .await;
+    let folder = server.folder().await;
+    let failure = folder.put_if("offsets/0", None, b"a").await.unwrap_err();
+    assert_eq!(failure.kind, StoreErrorKind::Passing);
+    assert_eq!(folder.put_if("offsets/0", None, b"a").await.unwrap(), Put::Done);
+    assert!(server.requests()[3].contains("if-none-match"));
+}
+
+#[tokio::test]
+async fn a_list_that_breaks_off_is_no_list() {
+    let entry = "<Contents><Key>checkpoint/commits/1</Key></Contents>";
+    for end in ["", "<IsTruncated>true</IsTruncated></ListBucketResult>"] {
+        let list = answer(200, "", &format!("<ListBucketResult>{entry}{end}"));
+        let server = Server::with(vec![list]).await;
+        let failure = server.folder().await.list("commits").await.unwrap_err();
+        assert_eq!(failure.kind, StoreErrorKind::Passing, "{end}");
+    }
+}
+
+#[tokio::test]
 async fn a_conflict_passes_and_is_tried_again_later() {
     let answers = vec![error(404, "NoSuchKey"), error(409, "ConditionalRequestConflict")];
     let server = Server::with(answers).await;

@@ -77,6 +77,34 @@ async fn a_new_checkpoint_begins_with_batch_0_and_a_query_id_that_stays() {
     assert_eq!(store.get("metadata").unwrap(), id);
 }
 
+#[tokio::test]
+async fn a_torn_query_id_is_replaced_only_where_there_is_nothing_else() {
+    let store = MemoryStore::default();
+    store.put("metadata", b"{\"i");
+    drop(read(&store).await.take_over().await.unwrap());
+    assert!(store.get("metadata").unwrap().contains("\"id\""));
+    let store = MemoryStore::of_fixture(SPARK);
+    store.put("metadata", b"{\"i");
+    assert!(matches!(refused(&store).await, CheckpointError::Unusable { key, .. } if key == "metadata"));
+}
+
+/// A query of Spark that runs its first batch has committed nothing, and if its source has a name, not even its initial
+/// offsets are found.
+#[tokio::test]
+async fn whose_a_planned_first_batch_is_can_be_told() {
+    let store = MemoryStore::default();
+    store.put("metadata", b"{\"id\":\"a\"}");
+    store.put("offsets/0", b"v1\n{}\n{\"other-topic\":{\"0\":1}}");
+    let checkpoint = read(&store).await;
+    assert!(checkpoint.positions().is_empty());
+    let planned = checkpoint.planned_positions().unwrap();
+    assert_eq!(planned.get("other-topic", 0), Some(1));
+    for nobodys in ["", "v1\n{}\n{\"an illegal name\":{\"0\":1}}"] {
+        store.put("offsets/0", nobodys.as_bytes());
+        assert!(matches!(refused(&store).await, CheckpointError::Unusable { key, .. } if key == "offsets/0"));
+    }
+}
+
 /// An upgrade loses nothing: the old version's planned batch may have no results, and is read again.
 #[tokio::test]
 async fn a_planned_batch_of_the_version_before_does_not_count_and_is_replaced() {

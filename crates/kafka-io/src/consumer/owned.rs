@@ -51,6 +51,13 @@ pub(super) struct Restart {
     accepted: u64,
 }
 
+/// Positions to commit, and the last assignment that the program had accepted when it asked for that.
+#[derive(Debug)]
+pub(super) struct Positions {
+    positions: Vec<(Partition, i64)>,
+    accepted: u64,
+}
+
 impl Owned {
     /// Takes partitions that no group assigns.
     pub(super) fn take(&self, partitions: impl IntoIterator<Item = Partition>) {
@@ -123,16 +130,24 @@ impl Owned {
         }
     }
 
+    /// Positions as the program asks for their commit now.
+    pub(super) fn positions(&self, positions: &[(Partition, i64)]) -> Positions {
+        Positions {
+            positions: positions.to_vec(),
+            accepted: self.lock().accepted,
+        }
+    }
+
     /// Commits by `commit` the positions of the partitions that are ours. The others are given back.
     pub(super) fn commit<R>(
         &self,
-        positions: Vec<(Partition, i64)>,
+        positions: Positions,
         commit: impl FnOnce(Vec<(Partition, i64)>) -> R,
     ) -> (R, Vec<Partition>) {
         let (ours, others): (Vec<_>, Vec<_>) = {
             let mut state = self.lock();
             state.commits += 1;
-            let accepted = state.accepted;
+            let Positions { positions, accepted } = positions;
             let is_ours = |(partition, _): &(Partition, i64)| state.accepted(*partition, accepted).is_some();
             positions.into_iter().partition(is_ours)
         };
@@ -182,7 +197,7 @@ mod tests {
         let owned = owned();
         owned.give_away(&[Partition(0)]);
         let positions = vec![(Partition(0), 6), (Partition(1), 8)];
-        let (committed, others) = owned.commit(positions, |ours| ours);
+        let (committed, others) = owned.commit(owned.positions(&positions), |ours| ours);
         assert_eq!(committed, [(Partition(1), 8)]);
         assert_eq!(others, [Partition(0)]);
         assert_eq!(owned.accept(&[Partition(0), Partition(1)]), [(Partition(1), 7)]);
@@ -201,14 +216,16 @@ mod tests {
             []
         );
         assert_eq!(
-            owned.commit(vec![(partition, 9)], |ours| ours),
+            owned.commit(owned.positions(&[(partition, 9)]), |ours| ours),
             (vec![], vec![partition])
         );
+        let late = owned.positions(&[(partition, 9)]);
         assert_eq!(owned.accept(&[partition]), [(partition, 7)]);
+        assert_eq!(owned.commit(late, |ours| ours), (vec![], vec![partition]));
         let after = owned.restart(partition, Start::At(8));
         assert_eq!(owned.ours(vec![before, after]), [(partition, Start::At(8))]);
         assert_eq!(
-            owned.commit(vec![(partition, 9)], |ours| ours),
+            owned.commit(owned.positions(&[(partition, 9)]), |ours| ours),
             (vec![(partition, 9)], vec![])
         );
     }
@@ -220,7 +237,7 @@ mod tests {
         let (answer, answered) = sync_channel(1);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                owned.commit(vec![(Partition(0), 6)], |ours| {
+                owned.commit(owned.positions(&[(Partition(0), 6)]), |ours| {
                     begun.send(()).unwrap();
                     // The broker answers only after the partition begins to be given away.
                     while !owned.accept(&[Partition(0)]).is_empty() {

@@ -59,7 +59,7 @@ pub(super) fn poll(client: &BaseConsumer<Events>) {
         }
         context.restart(client);
         if link != Link::Up && probed.is_none_or(|last| last.elapsed() >= PROBE) {
-            let answers = client.fetch_metadata(None, PROBE).is_ok();
+            let answers = client.fetch_metadata(Some(context.topic.as_str()), PROBE).is_ok();
             probed = Some(Instant::now());
             link = context.on_probe(link, answers);
         }

@@ -41,7 +41,10 @@ pub(crate) async fn checkpoint(config: &Config) -> anyhow::Result<Checkpoint<Fol
     let s3 = S3::new(config.raw.s3.clone(), Arc::new(|_| {}));
     let read = Checkpoint::read(Folder::open(location, &s3).await).await;
     let checkpoint = read.with_context(|| format!("the checkpoint in {location} cannot be used"))?;
-    check_owner(config, checkpoint.positions()).with_context(|| format!("the checkpoint in {location}"))?;
+    let planned = checkpoint.planned_positions();
+    for positions in std::iter::once(checkpoint.positions()).chain(planned) {
+        check_owner(config, positions).with_context(|| format!("the checkpoint in {location}"))?;
+    }
     Ok(checkpoint)
 }
 
@@ -234,11 +237,20 @@ async fn record(
         .iter()
         .filter_map(|beginning| Some((beginning.partition, beginning.position?)))
         .filter(|(partition, position)| known.get(topic.as_str(), partition.0) != Some(*position));
-    let commit = Commit {
-        positions: new.collect(),
-        may_fall: beginnings
+    // Should the topic have a partition again that it lost, all of its records are new.
+    let gone = known.iter().filter(|(_, partition, position)| {
+        let is_gone = beginnings
             .iter()
-            .any(|beginning| matches!(beginning.lost, Lost::BeganAgain(_))),
+            .all(|beginning| beginning.partition.0 != *partition);
+        is_gone && *position > 0
+    });
+    let gone: Vec<_> = gone.map(|(_, partition, _)| (Partition(partition), 0)).collect();
+    let commit = Commit {
+        may_fall: !gone.is_empty()
+            || beginnings
+                .iter()
+                .any(|beginning| matches!(beginning.lost, Lost::BeganAgain(_))),
+        positions: new.chain(gone).collect(),
     };
     if commit.positions.is_empty() {
         return Ok(());

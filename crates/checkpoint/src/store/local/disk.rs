@@ -16,7 +16,7 @@ pub(super) trait Disk: Send + Sync + 'static {
     fn names(&self, folder: &Path) -> io::Result<Vec<String>>;
     /// Makes a folder in one that exists.
     fn make_folder(&self, folder: &Path) -> io::Result<()>;
-    /// Makes a file that must not exist.
+    /// Makes a file that must not exist. If it cannot be written whole, it is not there.
     fn create(&self, path: &Path, content: &[u8]) -> io::Result<()>;
     /// Waits until a file or a folder is on the disk.
     fn sync(&self, path: &Path) -> io::Result<()>;
@@ -45,8 +45,12 @@ impl Disk for ThisMachine {
         let mut names = Vec::new();
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
-            if entry.file_type()?.is_file() {
-                names.extend(entry.file_name().into_string());
+            match entry.file_type() {
+                Ok(kind) if kind.is_file() => names.extend(entry.file_name().into_string()),
+                Ok(_) => {}
+                // Some file systems look it up, and it may be gone by now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(names)
@@ -58,7 +62,11 @@ impl Disk for ThisMachine {
 
     fn create(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        file.write_all(content)
+        let written = file.write_all(content);
+        if written.is_err() {
+            drop(fs::remove_file(path));
+        }
+        written
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {

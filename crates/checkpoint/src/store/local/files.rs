@@ -86,40 +86,58 @@ impl<D: Disk> Files<D> {
     /// Gives the finished file its name, if that is free, or is of a file with the expected content.
     fn place(&self, finished: &Path, path: &Path, expected: Option<&[u8]>) -> io::Result<bool> {
         self.forget_checksum(path)?;
-        if let Some(expected) = expected
-            && !self.set_aside(path, expected)?
-        {
-            return Ok(false);
+        let placed = match expected {
+            None => self.name(finished, path)?,
+            Some(expected) => self.replace(finished, path, expected)?,
+        };
+        if placed {
+            self.disk.sync(parent(path))?;
         }
-        match self.disk.link(finished, path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
-            Err(error) if is_without_links(&error) => {
-                if !self.copy(finished, path)? {
-                    return Ok(false);
-                }
-            }
-            linked => linked?,
-        }
-        self.disk.sync(parent(path))?;
-        Ok(true)
+        Ok(placed)
     }
 
-    /// Takes a file away, if it has the expected content. No call of a file system compares and replaces, so the file is
-    /// taken away first, and put back if it is another writer's, who was faster.
-    fn set_aside(&self, path: &Path, expected: &[u8]) -> io::Result<bool> {
+    /// Gives the finished file the name of one with the expected content. No call of a file system compares and replaces, so
+    /// that one is taken away first, and put back if it is another writer's, who was faster, or if the name cannot be given.
+    fn replace(&self, finished: &Path, path: &Path, expected: &[u8]) -> io::Result<bool> {
         let aside = self.beside(path, "old");
         if unless_missing(self.disk.rename(path, &aside))?.is_none() {
             return Ok(false);
         }
         let is_expected = self.disk.read(&aside)?.content == expected;
-        if !is_expected
-            && let Err(error) = self.disk.link(&aside, path)
-            && is_without_links(&error)
-        {
-            return self.disk.rename(&aside, path).map(|()| false);
+        let named = if is_expected {
+            self.name(finished, path)
+        } else {
+            Ok(false)
+        };
+        if !is_expected || named.is_err() {
+            self.put_back(&aside, path)?;
+        } else {
+            self.disk.remove(&aside)?;
         }
-        self.disk.remove(&aside)?;
-        Ok(is_expected)
+        named
+    }
+
+    /// Gives a file that was taken away its name again. If that fails, or the name is taken by now, it stays beside.
+    fn put_back(&self, aside: &Path, path: &Path) -> io::Result<()> {
+        match self.disk.link(aside, path) {
+            Ok(()) => self.disk.remove(aside),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            // Nobody else took the name, as far as can be told without a second name.
+            Err(error) if (is_without_links(&error) || is_full(&error)) && self.read(path)?.is_none() => {
+                self.disk.rename(aside, path)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the finished file its name, if that is free.
+    fn name(&self, finished: &Path, path: &Path) -> io::Result<bool> {
+        match self.disk.link(finished, path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) if is_without_links(&error) => self.copy(finished, path),
+            Err(error) => Err(error),
+        }
     }
 
     /// Where files cannot have two names (FAT, some mounts of object stores): the file is made at its place. A crash in
@@ -128,11 +146,7 @@ impl<D: Disk> Files<D> {
         let content = self.disk.read(finished)?.content;
         match self.disk.create(path, &content) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
-            Err(error) => {
-                drop(self.disk.remove(path));
-                return Err(error);
-            }
-            Ok(()) => {}
+            created => created?,
         }
         self.disk.sync(path)?;
         Ok(true)
@@ -251,6 +265,10 @@ fn is_without_links(error: &io::Error) -> bool {
             | ErrorKind::InvalidInput
             | ErrorKind::TooManyLinks
     )
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
 fn unless_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {

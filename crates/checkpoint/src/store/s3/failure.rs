@@ -65,6 +65,10 @@ impl Failure {
         )
     }
 
+    pub(super) fn without_end() -> Self {
+        Self::without_status("connection", "the list does not say whether it ends")
+    }
+
     pub(super) fn too_many(pages: usize) -> Self {
         let message =
             format!("it has more than {pages},000 files; a checkpoint's folder has about a hundred");
@@ -113,16 +117,16 @@ impl Failure {
         self.code == "412" || self.is_missing_key()
     }
 
-    /// Whether the store does not know the request's condition.
+    /// Whether the store does not know the request's condition. A 501 without S3's name of the error is not the store's.
     pub(super) fn is_condition_unknown(&self) -> bool {
-        self.code == "501"
+        self.code == "501" && self.name == "NotImplemented"
     }
 
     pub(super) fn kind(&self) -> StoreErrorKind {
         match self.code.as_str() {
             _ if PASSING.contains(&self.name.as_str()) => StoreErrorKind::Passing,
             "401" | "403" | "credentials" => StoreErrorKind::Denied,
-            "501" => StoreErrorKind::Permanent,
+            "501" if self.name == "NotImplemented" => StoreErrorKind::Permanent,
             "408" | "409" | "429" | "timeout" | "connection" => StoreErrorKind::Passing,
             // The answer was torn, or is not S3's. `NotFound` is the SDK's name of an answer without a body.
             "400" | "404" if matches!(self.name.as_str(), "" | "NotFound") => StoreErrorKind::Passing,

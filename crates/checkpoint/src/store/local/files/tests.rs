@@ -30,6 +30,8 @@ struct State {
     /// What happens before a call.
     hook: Option<(usize, Hook)>,
     has_no_links: bool,
+    /// From this call on there is no room for another name or file.
+    full_from: Option<usize>,
     /// Whether its files were just written, and not long ago.
     is_new: bool,
 }
@@ -103,6 +105,13 @@ impl FakeDisk {
 }
 
 impl State {
+    fn has_room(&self) -> io::Result<()> {
+        if self.full_from.is_some_and(|from| self.calls >= from) {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
     fn file(&self, path: &Path) -> io::Result<usize> {
         match self.names.get(path) {
             Some(Node::File(file)) => Ok(*file),
@@ -148,6 +157,7 @@ impl Disk for FakeDisk {
 
     fn create(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let mut state = self.call()?;
+        state.has_room()?;
         let file = state.contents.len();
         state.add(path, Node::File(file))?;
         state.contents.push((content.to_vec(), Vec::new()));
@@ -177,6 +187,7 @@ impl Disk for FakeDisk {
         if state.has_no_links {
             return Err(ErrorKind::Unsupported.into());
         }
+        state.has_room()?;
         let file = state.file(from)?;
         state.add(to, Node::File(file))
     }
@@ -260,6 +271,26 @@ fn a_loss_of_power_at_any_call_leaves_a_whole_file_or_none_and_nothing_that_stay
                 break;
             }
             assert!(calls < 50, "it never ends");
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_at_any_call_keeps_the_file_that_was_to_be_replaced() {
+    for has_no_links in [false, true] {
+        for call in 0.. {
+            let disk = FakeDisk::new();
+            disk.state().has_no_links = has_no_links;
+            assert_eq!(put(&disk, None, b"old").unwrap(), Put::Done);
+            let calls = disk.state().calls;
+            disk.state().full_from = Some(calls + call);
+            let replaced = put(&disk, Some(b"old"), b"new");
+            disk.state().full_from = None;
+            if replaced.is_ok() {
+                break;
+            }
+            assert_eq!(disk.content(FILE).unwrap(), b"old", "{call}");
+            assert!(call < 50, "it never ends");
         }
     }
 }
