@@ -125,20 +125,46 @@ async fn what_retention_removed_before_it_was_read_is_counted() {
     assert_eq!(stage.processed("checkpoint"), 200);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_checkpoint_beyond_the_end_of_the_topic_is_refused() {
-    let stage = Stage::new("anew", 1).await;
+/// A stage with ten records, and a checkpoint that has this position of a partition.
+async fn with_position(name: &str, partition: i32, position: i64) -> Stage {
+    let stage = Stage::new(name, 1).await;
     stage.produce(texts(0..10)).await;
     let place = LocalFolder::new(stage.checkpoint("checkpoint"));
     let mut writer = Checkpoint::read(place).await.unwrap().take_over().await.unwrap();
     let mut positions = TopicOffsets::default();
-    positions.set(stage.input.as_str(), 0, 500);
+    positions.set(stage.input.as_str(), 0, 0);
+    positions.set(stage.input.as_str(), partition, position);
     writer.commit(&positions, 0).await.unwrap();
+    stage
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_beyond_the_end_of_the_topic_is_refused() {
+    let stage = with_position("anew", 0, 500).await;
     let mut worker = stage.worker("checkpoint", &[]).await;
     assert_eq!(worker.exit().await.unwrap().code(), Some(1));
     let reason =
         "anew-input, partition 0: reading stood at offset 500, but the partition has offsets 0 to 10 now";
     assert!(worker.log().contains(reason), "{}", worker.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_the_topic_lost_begins_again_should_it_come_back() {
+    let stage = with_position("lost", 1, 5).await;
+    let mut worker = stage.worker("checkpoint", &[]).await;
+    assert_eq!(worker.exit().await.unwrap().code(), Some(1));
+    let reason = "lost-input does not have the partitions 1 any more";
+    assert!(worker.log().contains(reason), "{}", worker.log());
+    let settings = [("INFERENCE_INPUT__ON_RESET", "earliest")];
+    let mut worker = stage.worker("checkpoint", &settings).await;
+    worker.ready().await.unwrap();
+    stage.finish([worker], (0..10).map(key)).await;
+    let cluster = Cluster::new(&stage.connection).unwrap();
+    cluster.add_partitions(&stage.input, 2).await.unwrap();
+    stage.produce(texts(10..40)).await;
+    let worker = stage.worker("checkpoint", &settings).await;
+    let results = stage.finish([worker], (10..40).map(key)).await;
+    assert_eq!(results.len(), 40);
 }
 
 /// A worker that has read ten records of a topic, which is then deleted and made again with `again` records.
