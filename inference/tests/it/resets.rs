@@ -1,10 +1,12 @@
 //! A topic that begins again while the worker runs: it was deleted and created, or truncated.
 
+use std::path::Path;
+
 use inference::config::OnReset;
 use kafka_io::Partition;
 use testbed::until;
 
-use crate::fakes::{FakeKafka, METADATA_INTERVAL, Setup, message};
+use crate::fakes::{Around, FakeKafka, METADATA_INTERVAL, Setup, message};
 use crate::run::{PATIENCE, beside, position};
 
 /// A worker that has read 50 records of a topic, which is then made again with `again` records. Gives the results of
@@ -117,10 +119,8 @@ async fn what_retention_removed_is_counted_and_the_rest_is_read() {
     assert_eq!(around.metrics.resets.get(), 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_topic_that_is_made_again_with_fewer_partitions_is_read_on() {
-    let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
-    kafka.change(|state| state.topic_id = Some("a".to_owned()));
+/// Two partitions with ten records each, all of which a worker that may begin again has read and committed when `then` runs.
+async fn of_two_partitions(kafka: &FakeKafka, folder: &Path, then: impl Future<Output = ()>) -> Around {
     for partition in 0..2 {
         kafka.append(partition, (0..10).map(|row| message(&format!("old{row}"))));
     }
@@ -128,19 +128,32 @@ async fn a_topic_that_is_made_again_with_fewer_partitions_is_read_on() {
         once: false,
         on_reset: OnReset::Earliest,
         partitions: 2,
-        ..Setup::new(&kafka, Some(folder.path()))
+        ..Setup::new(kafka, Some(folder))
     };
-    let (worker, _around) = setup.worker().await;
+    let (worker, around) = setup.worker().await;
     let test = async {
-        let at = |partition, expected| (position(folder.path(), partition) == Some(expected)).then_some(());
-        until(PATIENCE, async || at(0, 10).and(at(1, 10)))
-            .await
-            .expect("all is read");
+        reaches(folder, 0, 10).await;
+        reaches(folder, 1, 10).await;
+        then.await;
+    };
+    beside(worker, test).await.unwrap();
+    around
+}
+
+/// Waits until this position is committed.
+async fn reaches(folder: &Path, partition: i32, expected: i64) {
+    let at = || (position(folder, partition) == Some(expected)).then_some(());
+    until(PATIENCE, async || at()).await.expect("it is committed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_made_again_with_fewer_partitions_is_read_on() {
+    let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
+    kafka.change(|state| state.topic_id = Some("a".to_owned()));
+    let then = async {
         kafka.change(|state| state.partitions = vec![Partition(0)]);
         kafka.begin_again(Some("b"), (0..5).map(|row| message(&format!("new{row}"))));
-        until(PATIENCE, async || at(0, 5))
-            .await
-            .expect("the new ones are read");
+        reaches(folder.path(), 0, 5).await;
         // Partition 1 is not waited for, and no other one is read again because of it.
         let before = kafka.state().looks;
         tokio::time::sleep(METADATA_INTERVAL * 10).await;
@@ -149,43 +162,22 @@ async fn a_topic_that_is_made_again_with_fewer_partitions_is_read_on() {
         // When it comes once more it is another one.
         kafka.append(1, [message("new5")]);
         kafka.change(|state| state.partitions.push(Partition(1)));
-        until(PATIENCE, async || at(1, 1))
-            .await
-            .expect("its records are read");
+        reaches(folder.path(), 1, 1).await;
     };
-    beside(worker, test).await.unwrap();
-    let new = kafka
-        .results()
-        .iter()
-        .filter(|result| result.contains("new"))
-        .count();
-    assert_eq!(new, 6);
+    of_two_partitions(&kafka, folder.path(), then).await;
+    let results = kafka.results();
+    let new = results.iter().filter(|result| result.contains("new"));
+    assert_eq!(new.count(), 6);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_partition_whose_leader_is_away_hides_no_other() {
     let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
-    for partition in 0..2 {
-        kafka.append(partition, (0..10).map(|row| message(&format!("old{row}"))));
-    }
-    let setup = Setup {
-        once: false,
-        on_reset: OnReset::Earliest,
-        partitions: 2,
-        ..Setup::new(&kafka, Some(folder.path()))
-    };
-    let (worker, around) = setup.worker().await;
-    let test = async {
-        let at = |partition, expected| (position(folder.path(), partition) == Some(expected)).then_some(());
-        until(PATIENCE, async || at(0, 10).and(at(1, 10)))
-            .await
-            .expect("all is read");
+    let then = async {
         kafka.change(|state| state.leaderless.extend([Partition(1)]));
         kafka.begin_again(None, (0..5).map(|row| message(&format!("new{row}"))));
-        until(PATIENCE, async || at(0, 5))
-            .await
-            .expect("the new ones are read");
-        assert_eq!(around.metrics.resets.get(), 1);
+        reaches(folder.path(), 0, 5).await;
     };
-    beside(worker, test).await.unwrap();
+    let around = of_two_partitions(&kafka, folder.path(), then).await;
+    assert_eq!(around.metrics.resets.get(), 1);
 }
