@@ -290,6 +290,29 @@ async fn a_stop_finishes_what_is_in_hand() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn once_ends_though_the_topic_is_written_to_all_the_time() {
+    let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
+    kafka.append(0, (0..200).map(|row| message(&format!("t{row}"))));
+    let (worker, around) = Setup::new(&kafka, Some(folder.path())).worker().await;
+    let busy = async {
+        loop {
+            kafka.append(0, [message("a")]);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        result = worker.run(CancellationToken::new()) => result.unwrap(),
+        () = busy => unreachable!(),
+        () = tokio::time::sleep(PATIENCE) => panic!("it never ends"),
+    }
+    let records = around.metrics.records.get();
+    assert_eq!(
+        (around.metrics.results.get(), position(folder.path(), 0)),
+        (records, Some(records.cast_signed()))
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_the_checkpoint_cannot_be_written_the_worker_is_not_ready_and_loses_nothing() {
     let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
     let setup = Setup {
