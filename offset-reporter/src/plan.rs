@@ -170,9 +170,9 @@ impl CommittedOffsets {
     }
 
     /// Records that these are not known any more: they are read again before the next plan.
-    pub fn forget(&mut self, steps: &[Step]) {
-        for step in steps {
-            self.has.remove(&step.partition);
+    pub fn forget<'p>(&mut self, partitions: impl IntoIterator<Item = &'p TopicPartition>) {
+        for partition in partitions {
+            self.has.remove(partition);
         }
     }
 
@@ -198,7 +198,7 @@ impl CommittedOffsets {
 
     /// What of `offsets` is to be committed: all of them if one differs from what the group has, or if nothing was committed
     /// for a while. A partition that stands still beside busy ones is committed with them: Kafka forgets each partition by
-    /// itself.
+    /// itself. A partition of which nobody knows what the group has there is left out.
     pub fn plan(&self, offsets: &TopicOffsets, stamp: &Stamp, rules: Rules, now: Instant) -> CommitPlan {
         let mut plan = CommitPlan::default();
         let mut is_due = self
@@ -206,7 +206,10 @@ impl CommittedOffsets {
             .is_none_or(|at| now.duration_since(at) >= rules.keepalive);
         for (topic, partition, to) in offsets.iter() {
             let partition = TopicPartition::new(topic, partition);
-            let has = self.has.get(&partition).and_then(Option::as_ref);
+            let Some(has) = self.has.get(&partition) else {
+                continue;
+            };
+            let has = has.as_ref();
             let step = Step {
                 from: has.map(|has| has.offset),
                 to,
@@ -329,6 +332,7 @@ mod tests {
         let mut committed = has(&[(0, 5)]);
         let both = offsets(&[(0, 5), (1, 7)]);
         let (now, absent) = (Instant::now(), TopicPartition::new("t", 1));
+        committed.record(std::slice::from_ref(&absent), &BTreeMap::new());
         committed.complete(BTreeSet::from([absent.clone()]), now);
         let plan = |committed: &CommittedOffsets| {
             committed.plan(&both, &stamp("a", 8), rules(RewindPolicy::Never), now)

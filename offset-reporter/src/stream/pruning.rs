@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_io::TopicPartition;
+use kafka_io::{ByPartition, Refusal, RefusalKind, TopicPartition};
 use tokio::time::Instant;
 
-use super::committer::by_partition;
 use super::error::StreamError;
 use crate::config::{RawReport, StreamSettings};
 use crate::group::Groups;
@@ -106,4 +105,14 @@ impl<G: Groups> Pruner<G> {
         }
         Ok(())
     }
+}
+
+/// All, or the first refusal. Of a partition that is not there, a group has nothing.
+fn by_partition<T>(answer: ByPartition<T>) -> Result<BTreeMap<TopicPartition, T>, Refusal> {
+    let is_unknown = |answer: &Result<T, Refusal>| matches!(answer, Err(refusal) if refusal.kind == RefusalKind::UnknownPartition);
+    answer
+        .into_iter()
+        .filter(|(_, answer)| !is_unknown(answer))
+        .map(|(partition, answer)| Ok((partition, answer?)))
+        .collect()
 }

@@ -133,7 +133,7 @@ async fn a_topic_that_is_denied_blocks_no_other() {
     store.put("commits/0", "v1\n{}");
     let kafka = FakeKafka::with(9);
     kafka.end("secret", 0, 9);
-    kafka.deny("secret");
+    kafka.deny("secret", true);
     let mut stage = Stage::new(&store, &kafka, "");
     let told = stage.failing_cycle().await;
     assert!(
@@ -145,6 +145,10 @@ async fn a_topic_that_is_denied_blocks_no_other() {
     store.put("commits/1", "v1\n{}");
     stage.failing_cycle().await;
     assert_eq!(kafka.has("g", "t", 0), Some(6));
+    assert_eq!(stage.metric("commits_total{stream=\"s\"}"), Some(2.0));
+    kafka.deny("secret", false);
+    stage.cycle().await;
+    assert_eq!(kafka.has("g", "secret", 0), Some(8), "it is allowed now");
 }
 
 #[tokio::test(start_paused = true)]

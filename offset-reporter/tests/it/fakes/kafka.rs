@@ -116,8 +116,14 @@ impl FakeKafka {
         }
     }
 
-    pub(crate) fn deny(&self, topic: &str) {
-        self.0.lock().unwrap().denied_topics.insert(topic.to_owned());
+    /// A topic may not be described or read, or again may.
+    pub(crate) fn deny(&self, topic: &str, is_denied: bool) {
+        let denied = &mut self.0.lock().unwrap().denied_topics;
+        if is_denied {
+            denied.insert(topic.to_owned());
+        } else {
+            denied.remove(topic);
+        }
     }
 
     pub(crate) fn take_down(&self, is_down: bool) {
@@ -160,6 +166,10 @@ fn refusal(kind: RefusalKind, code: &str) -> Refusal {
     }
 }
 
+fn topic_denied() -> Refusal {
+    refusal(RefusalKind::Denied, "TOPIC_AUTHORIZATION_FAILED")
+}
+
 impl Groups for FakeKafka {
     async fn log_offsets(&self, partitions: &[TopicPartition], edge: Edge) -> ByPartition<i64> {
         let hangs = self.0.lock().unwrap().faults.contains(&Fault::EndsHang);
@@ -184,12 +194,18 @@ impl Groups for FakeKafka {
     ) -> Result<ByPartition<Committed>, Refusal> {
         let kafka = self.answers()?;
         let is_asked = |partition: &TopicPartition| partitions.is_none_or(|asked| asked.contains(partition));
+        let is_denied = |partition: &TopicPartition| kafka.denied_topics.contains(partition.topic.as_str());
         let of_group = kafka
             .groups
             .iter()
-            .filter(|((name, partition), _)| name == group && is_asked(partition));
+            .filter(|((name, partition), _)| name == group && is_asked(partition) && !is_denied(partition));
+        let denied = partitions
+            .into_iter()
+            .flatten()
+            .filter(|partition| is_denied(partition));
         Ok(of_group
             .map(|((_, partition), committed)| (partition.clone(), Ok(committed.clone())))
+            .chain(denied.map(|partition| (partition.clone(), Err(topic_denied()))))
             .collect())
     }
 
@@ -218,7 +234,7 @@ impl Groups for FakeKafka {
             let result = if kafka.used.contains(group) {
                 Err(refusal(RefusalKind::InUse, "UNKNOWN_MEMBER_ID"))
             } else if kafka.denied_topics.contains(partition.topic.as_str()) {
-                Err(refusal(RefusalKind::Denied, "TOPIC_AUTHORIZATION_FAILED"))
+                Err(topic_denied())
             } else if !kafka.ends.contains_key(partition) {
                 Err(refusal(
                     RefusalKind::UnknownPartition,
