@@ -25,11 +25,16 @@ pub(super) struct Committer<G> {
     groups: Arc<G>,
     metrics: Metrics,
     has: BTreeMap<String, CommittedOffsets>,
-    gate: Gate,
-    /// Why the gate is closed, so that it is reported as long as it is closed.
-    refused: Option<StreamError>,
+    gates: BTreeMap<String, CommitGate>,
     /// What was committed at the last turn, or would have been.
     steps: Vec<(String, Step)>,
+}
+
+/// Whether a group is tried again already, after a refusal that only a person can end.
+struct CommitGate {
+    gate: Gate,
+    /// Why it is closed, so that it is reported as long as it is closed.
+    refused: StreamError,
 }
 
 impl<G: Groups> Committer<G> {
@@ -47,8 +52,7 @@ impl<G: Groups> Committer<G> {
             groups,
             metrics,
             has: BTreeMap::new(),
-            gate: Gate::new(FIRST_REFUSAL_WAIT),
-            refused: None,
+            gates: BTreeMap::new(),
             steps: Vec::new(),
         }
     }
@@ -94,17 +98,10 @@ impl<G: Groups> Committer<G> {
     /// Commits what is due; what a group's refusal hinders is done for the others.
     pub(super) async fn commit(&mut self, snapshot: &mut Snapshot) -> Result<(), StreamError> {
         self.steps.clear();
-        if !self.gate.is_open() {
-            return self.refused.clone().map_or(Ok(()), Err);
-        }
         let mut result = Ok(());
         for (group, offsets) in &snapshot.groups {
             let committed = self.commit_group(group, offsets, &snapshot.stamp).await;
             result = result.and(committed);
-        }
-        if result.is_ok() {
-            self.gate.pass();
-            self.refused = None;
         }
         if self.is_writing() && !self.steps.is_empty() {
             let due_since = snapshot.committed_at.take_if(|_| result.is_ok());
@@ -119,6 +116,9 @@ impl<G: Groups> Committer<G> {
         offsets: &TopicOffsets,
         stamp: &Stamp,
     ) -> Result<(), StreamError> {
+        if let Some(closed) = self.gates.get(group).filter(|closed| !closed.gate.is_open()) {
+            return Err(closed.refused.clone());
+        }
         let read = self.read_back(group, offsets).await;
         let rules = self.rules;
         let plan = self.of(group).plan(offsets, stamp, rules, Instant::now());
@@ -130,7 +130,11 @@ impl<G: Groups> Committer<G> {
                 self.pretend(group, plan.steps, stamp);
             }
         }
-        read.and(written).and(self.judge_held(group, &plan.held))
+        let committed = read.and(written).and(self.judge_held(group, &plan.held));
+        if committed.is_ok() {
+            self.gates.remove(group);
+        }
+        committed
     }
 
     /// Reads what a group has, where that is not known. Of a stream that is only observed nobody asks: it is as if its
@@ -301,8 +305,12 @@ impl<G: Groups> Committer<G> {
             source: refusal,
         };
         if needs_person && is_all {
-            self.refused = Some(error.clone());
-            self.gate.close(LAST_REFUSAL_WAIT);
+            let refused = error.clone();
+            let gate = Gate::new(FIRST_REFUSAL_WAIT);
+            let closed = self.gates.entry(group.to_owned());
+            let closed = closed.or_insert(CommitGate { gate, refused });
+            closed.refused = error.clone();
+            closed.gate.close(LAST_REFUSAL_WAIT);
         }
         error
     }

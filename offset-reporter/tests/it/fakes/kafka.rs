@@ -15,6 +15,8 @@ struct Kafka {
     groups: BTreeMap<(String, TopicPartition), Committed>,
     /// Groups with members.
     used: BTreeSet<String>,
+    /// Groups whose coordinator is away.
+    unserved: BTreeSet<String>,
     denied_topics: BTreeSet<String>,
     faults: BTreeSet<Fault>,
     commits: Vec<String>,
@@ -116,6 +118,16 @@ impl FakeKafka {
         }
     }
 
+    /// The coordinator of a group goes away, or comes back.
+    pub(crate) fn leave_group(&self, group: &str, is_away: bool) {
+        let unserved = &mut self.0.lock().unwrap().unserved;
+        if is_away {
+            unserved.insert(group.to_owned());
+        } else {
+            unserved.remove(group);
+        }
+    }
+
     /// A topic may not be described or read, or again may.
     pub(crate) fn deny(&self, topic: &str, is_denied: bool) {
         let denied = &mut self.0.lock().unwrap().denied_topics;
@@ -156,6 +168,14 @@ impl FakeKafka {
             Ok(kafka)
         }
     }
+
+    fn coordinates(&self, group: &str) -> Result<std::sync::MutexGuard<'_, Kafka>, Refusal> {
+        let kafka = self.answers()?;
+        if kafka.unserved.contains(group) {
+            return Err(refusal(RefusalKind::Passing, "NOT_COORDINATOR"));
+        }
+        Ok(kafka)
+    }
 }
 
 fn refusal(kind: RefusalKind, code: &str) -> Refusal {
@@ -192,7 +212,7 @@ impl Groups for FakeKafka {
         group: &str,
         partitions: Option<&[TopicPartition]>,
     ) -> Result<ByPartition<Committed>, Refusal> {
-        let kafka = self.answers()?;
+        let kafka = self.coordinates(group)?;
         let is_asked = |partition: &TopicPartition| partitions.is_none_or(|asked| asked.contains(partition));
         let is_denied = |partition: &TopicPartition| kafka.denied_topics.contains(partition.topic.as_str());
         let of_group = kafka
@@ -215,7 +235,7 @@ impl Groups for FakeKafka {
         offsets: &[(TopicPartition, i64)],
         metadata: &str,
     ) -> Result<ByPartition<()>, Refusal> {
-        let mut kafka = self.answers()?;
+        let mut kafka = self.coordinates(group)?;
         if kafka.faults.contains(&Fault::RefusesCommits) {
             return Err(refusal(RefusalKind::Passing, "NOT_COORDINATOR"));
         }
