@@ -297,6 +297,7 @@ impl<S: Store> Source<S> {
     }
 
     fn without_batch(&mut self) -> Result<Look, SourceError> {
+        self.activity = Activity::default();
         if self.query.is_empty() {
             self.newest = None;
             return Err(if self.was_there {
@@ -368,6 +369,9 @@ impl<S: Store> Source<S> {
         };
         self.query_at = Some(Instant::now());
         let changed = query != self.query;
+        if changed {
+            self.activity = Activity::default();
+        }
         self.query = query;
         Ok(changed)
     }

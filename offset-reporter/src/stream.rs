@@ -225,9 +225,12 @@ impl<S: Store, G: Groups> Stream<S, G> {
                 let groups = self.settings.selection.of(&seen.log.sources);
                 Ok(Some(Snapshot::of(&seen, groups)))
             }
-            Look::NoBatch { .. } if !self.settings.report_initial => Ok(None),
-            // A query without a batch stands at its initial positions, which it writes some time after its id.
             Look::NoBatch { query } => {
+                self.tell_no_batch();
+                if !self.settings.report_initial {
+                    return Ok(None);
+                }
+                // A query without a batch stands at its initial positions, which it writes some time after its id.
                 let only = self.settings.selection.source.as_deref();
                 let initial = self.source.initial(only).await?;
                 if initial.is_empty() {
@@ -238,6 +241,15 @@ impl<S: Store, G: Groups> Stream<S, G> {
                 Ok(Some(Snapshot::before_first(&query, groups)))
             }
         }
+    }
+
+    fn tell_no_batch(&self) {
+        self.metrics.board.change(self.name(), |state| {
+            state.batch = None;
+            state.committed_at = None;
+            state.batch_timestamp_ms = None;
+            state.other_sources = 0;
+        });
     }
 
     fn tell_batch(&self, seen: &Seen) {
@@ -257,7 +269,7 @@ impl<S: Store, G: Groups> Stream<S, G> {
         }
         self.metrics.board.change(self.name(), |state| {
             state.batch = Some(newest.0);
-            state.committed_at = committed_at.or(state.committed_at);
+            state.committed_at = *committed_at;
             state.batch_timestamp_ms = log.timestamp_ms;
             state.other_sources = log.other_sources;
         });

@@ -206,3 +206,46 @@ async fn a_step_back_that_was_made_by_hand_ends_the_hold() {
     stage.run(Duration::from_secs(30)).await;
     assert_eq!(stage.kafka.has("g", "t", 0), Some(8));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_former_query_did_is_not_said_of_the_one_after_it() {
+    let told = |stage: &Stage| {
+        [
+            "offsets_without_commit",
+            "ended",
+            "last_batch_id",
+            "checkpoint_age_seconds",
+        ]
+        .map(|metric| stage.metric(&format!("{metric}{{stream=\"s\"}}")))
+    };
+    let former = || {
+        let store = ten_batches();
+        store.plan(10, "{\"t\":{\"0\":95}}");
+        store.put("ended", "");
+        store
+    };
+    let begins = |store: &FakeStore| {
+        store.clear();
+        store.put("metadata", &format!("{{\"id\":\"{ANOTHER}\"}}"));
+    };
+    let store = former();
+    let mut stage = Stage::new(&store, &FakeKafka::with(100), "");
+    stage.cycle().await;
+    assert_eq!(told(&stage)[..3], [Some(1.0), Some(1.0), Some(9.0)]);
+    begins(&store);
+    stage.run(Duration::from_secs(80)).await;
+    assert_eq!(told(&stage), [Some(0.0), Some(0.0), None, None]);
+
+    let store = former();
+    let mut stage = Stage::new(&store, &FakeKafka::with(100), "");
+    stage.cycle().await;
+    begins(&store);
+    store.commit(0, 5);
+    store.put("commits/1", "v1\n{}");
+    stage.run(Duration::from_secs(80)).await;
+    assert_eq!(
+        told(&stage),
+        [Some(0.0), Some(0.0), Some(1.0), None],
+        "its newest batch cannot be read"
+    );
+}
