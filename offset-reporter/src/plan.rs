@@ -52,6 +52,8 @@ pub struct CommitPlan {
     pub steps: Vec<Step>,
     /// Steps back that the policy forbids.
     pub held: Vec<Step>,
+    /// Whether any of `steps` changes what the group has.
+    pub has_changes: bool,
 }
 
 /// From one offset of a partition to another.
@@ -201,9 +203,6 @@ impl CommittedOffsets {
     /// itself. A partition of which nobody knows what the group has there is left out.
     pub fn plan(&self, offsets: &TopicOffsets, stamp: &Stamp, rules: Rules, now: Instant) -> CommitPlan {
         let mut plan = CommitPlan::default();
-        let mut is_due = self
-            .complete_at
-            .is_none_or(|at| now.duration_since(at) >= rules.keepalive);
         for (topic, partition, to) in offsets.iter() {
             let partition = TopicPartition::new(topic, partition);
             let Some(has) = self.has.get(&partition) else {
@@ -220,10 +219,13 @@ impl CommittedOffsets {
                 plan.held.push(step);
                 continue;
             }
-            is_due |= step.from != Some(to) && !self.absent.contains(&step.partition);
+            plan.has_changes |= step.from != Some(to) && !self.absent.contains(&step.partition);
             plan.steps.push(step);
         }
-        if !is_due {
+        let is_time = self
+            .complete_at
+            .is_none_or(|at| now.duration_since(at) >= rules.keepalive);
+        if !plan.has_changes && !is_time {
             plan.steps.clear();
         }
         plan

@@ -119,9 +119,13 @@ impl<G: Groups> Committer<G> {
         if let Some(closed) = self.gates.get(group).filter(|closed| !closed.gate.is_open()) {
             return Err(closed.refused.clone());
         }
+        let (rules, now) = (self.rules, Instant::now());
+        if self.is_writing() && self.of(group).plan(offsets, stamp, rules, now).has_changes {
+            // Somebody else may have committed since it was read.
+            self.of(group).forget(&partitions(offsets).collect::<Vec<_>>());
+        }
         let read = self.read_back(group, offsets).await;
-        let rules = self.rules;
-        let plan = self.of(group).plan(offsets, stamp, rules, Instant::now());
+        let plan = self.of(group).plan(offsets, stamp, rules, now);
         let mut written = Ok(());
         if !plan.steps.is_empty() {
             if self.is_writing() {
@@ -222,6 +226,8 @@ impl<G: Groups> Committer<G> {
             .map(|step| (step.partition.clone(), step.to))
             .collect();
         let partitions: Vec<_> = steps.iter().map(|step| step.partition.clone()).collect();
+        // A commit that fails, or is not answered, may have been stored.
+        self.of(group).forget(&partitions);
         let answer = match self.groups.commit(group, &offsets, &stamp.render()).await {
             Ok(answer) => answer,
             // Kafka says it of the whole where it is so of each partition.

@@ -249,3 +249,53 @@ async fn what_a_former_query_did_is_not_said_of_the_one_after_it() {
         "its newest batch cannot be read"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_committed_meanwhile_is_not_taken_back_unsaid() {
+    let store = ten_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(200), "rewind = \"never\"");
+    stage.cycle().await;
+    stage.kafka.give("g", "t", 150, "by hand");
+    store.commit(10, 100);
+    let told = stage.failing_cycle().await;
+    assert!(
+        told.contains("(lowered)") && told.contains("from 150 to 100"),
+        "{told}"
+    );
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(150));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_whose_answer_was_lost_is_not_taken_for_one_that_was_not_made() {
+    let store = ten_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(200), "");
+    stage.cycle().await;
+    stage.kafka.lose_answers(true);
+    store.commit(10, 100);
+    stage.failing_cycle().await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(100));
+    stage.kafka.lose_answers(false);
+    for folder in ["commits", "offsets"] {
+        store.remove(&format!("{folder}/10"));
+    }
+    stage.kafka.refuse_commits(true);
+    stage.run(Duration::from_secs(90)).await;
+    stage.kafka.refuse_commits(false);
+    stage.run(Duration::from_mins(1)).await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(90));
+    assert_eq!(rewinds(&stage, "rolled_back"), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_read_again_before_what_changed_is_committed_and_not_to_keep_it_alive() {
+    let store = ten_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(200), "");
+    stage.cycle().await;
+    stage.kafka.reads();
+    store.commit(10, 100);
+    stage.cycle().await;
+    assert_eq!(stage.kafka.reads(), 2, "before and after");
+    stage.kafka.commits();
+    stage.run(Duration::from_secs(301)).await;
+    assert_eq!((stage.kafka.commits().len(), stage.kafka.reads()), (1, 1));
+}

@@ -20,6 +20,8 @@ struct Kafka {
     denied_topics: BTreeSet<String>,
     faults: BTreeSet<Fault>,
     commits: Vec<String>,
+    /// How often it was asked what a group has in certain partitions.
+    reads: usize,
 }
 
 /// What is wrong with the cluster.
@@ -31,6 +33,8 @@ enum Fault {
     EndsHang,
     /// Commits are refused, with a code that passes.
     RefusesCommits,
+    /// Commits are stored, and nobody says so.
+    Mute,
     /// Commits are acknowledged and not stored.
     Forgetful,
 }
@@ -142,6 +146,10 @@ impl FakeKafka {
         self.set(Fault::Down, is_down);
     }
 
+    pub(crate) fn lose_answers(&self, is_mute: bool) {
+        self.set(Fault::Mute, is_mute);
+    }
+
     pub(crate) fn lose_commits(&self, is_forgetful: bool) {
         self.set(Fault::Forgetful, is_forgetful);
     }
@@ -149,6 +157,11 @@ impl FakeKafka {
     /// The commits since the last call: `g t-0=5 q=… b=… t=…`.
     pub(crate) fn commits(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().commits)
+    }
+
+    /// How often it was asked, since the last call, what a group has in certain partitions.
+    pub(crate) fn reads(&self) -> usize {
+        std::mem::take(&mut self.0.lock().unwrap().reads)
     }
 
     fn set(&self, fault: Fault, is_so: bool) {
@@ -212,7 +225,8 @@ impl Groups for FakeKafka {
         group: &str,
         partitions: Option<&[TopicPartition]>,
     ) -> Result<ByPartition<Committed>, Refusal> {
-        let kafka = self.coordinates(group)?;
+        let mut kafka = self.coordinates(group)?;
+        kafka.reads += usize::from(partitions.is_some());
         let is_asked = |partition: &TopicPartition| partitions.is_none_or(|asked| asked.contains(partition));
         let is_denied = |partition: &TopicPartition| kafka.denied_topics.contains(partition.topic.as_str());
         let of_group = kafka
@@ -276,6 +290,9 @@ impl Groups for FakeKafka {
                 Ok(())
             };
             told.push((partition.clone(), result));
+        }
+        if kafka.faults.contains(&Fault::Mute) {
+            return Err(refusal(RefusalKind::Passing, "REQUEST_TIMED_OUT"));
         }
         Ok(told)
     }
