@@ -188,12 +188,37 @@ async fn a_stream_is_kept_alive_while_its_checkpoint_cannot_be_read() {
     store.fail(Some(|_| Some(checkpoint::StoreErrorKind::Passing)));
     stage.run(Duration::from_mins(20)).await;
     assert!(stage.kafka.commits().len() >= 3);
-    stage.kafka.end("t", 0, 50);
-    stage.run(Duration::from_secs(20)).await;
-    assert_eq!(
-        stage.metric("lag{group=\"g\",partition=\"0\",stream=\"s\",topic=\"t\"}"),
-        Some(45.0)
-    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_checkpoint_said_is_shown_for_a_while_and_not_for_ever() {
+    let shown = |stage: &Stage| {
+        let of_partition = "{group=\"g\",partition=\"0\",stream=\"s\",topic=\"t\"}";
+        [
+            format!("lag{of_partition}"),
+            format!("processed_offset{of_partition}"),
+            "out_of_range{kind=\"beyond_end\",stream=\"s\"}".to_owned(),
+            "stalled_seconds{stream=\"s\"}".to_owned(),
+        ]
+        .map(|metric| stage.metric(&metric).is_some())
+    };
+    let unreadable: crate::fakes::StoreFault = |_| Some(checkpoint::StoreErrorKind::Passing);
+    for hangs in [false, true] {
+        let store = FakeStore::of_query(QUERY);
+        store.commit(0, 5);
+        let mut stage = Stage::new(&store, &FakeKafka::with(9), "");
+        stage.cycle().await;
+        store.fail((!hangs).then_some(unreadable));
+        store.hang(hangs);
+        stage.failing_cycle().await;
+        assert_eq!(shown(&stage), [true; 4], "one failure is nothing; hangs: {hangs}");
+        stage.run(Duration::from_mins(4)).await;
+        assert_eq!(shown(&stage), [false; 4], "hangs: {hangs}");
+        store.fail(None);
+        store.hang(false);
+        stage.run(Duration::from_mins(6)).await;
+        assert_eq!(shown(&stage), [true; 4], "hangs: {hangs}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
