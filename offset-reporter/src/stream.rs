@@ -247,11 +247,11 @@ impl<S: Store, G: Groups> Stream<S, G> {
                 if !self.settings.report_initial {
                     return Ok(None);
                 }
-                // A query without a batch stands at its initial positions, which it writes some time after its id.
+                // A query without a batch stands at its initial positions, which it writes some time after its id: the
+                // next listing may find them.
                 let only = self.settings.selection.source.as_deref();
                 let initial = self.source.initial(only).await?;
                 if initial.is_empty() {
-                    self.source.list_next();
                     return Ok(None);
                 }
                 let groups = self.settings.selection.of(&initial);

@@ -265,22 +265,6 @@ async fn stale_partitions_are_reported_and_forgotten_only_where_that_is_wanted()
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_its_first_batch_a_query_stands_where_it_began() {
-    let store = FakeStore::of_query(QUERY);
-    store.put("sources/0/0", "\0v1\n{\"t\":{\"0\":3}}");
-    store.plan(0, "{\"t\":{\"0\":30}}");
-    let mut silent = Stage::new(&store, &FakeKafka::with(40), "report_initial = false");
-    silent.cycle().await;
-    assert_eq!(silent.kafka.commits(), [""; 0]);
-    let mut stage = Stage::new(&store, &FakeKafka::with(40), "");
-    stage.cycle().await;
-    assert_eq!(stage.kafka.has("g", "t", 0), Some(3));
-    store.put("commits/0", "v1\n{}");
-    stage.cycle().await;
-    assert_eq!(stage.kafka.has("g", "t", 0), Some(30));
-}
-
-#[tokio::test(start_paused = true)]
 async fn batches_that_appear_with_their_commit_and_orphans_that_vanish_do_no_harm() {
     let store = FakeStore::of_query(QUERY);
     store.commit(0, 5);
@@ -313,32 +297,6 @@ async fn a_dry_run_and_a_stream_that_is_only_observed_commit_nothing() {
     assert_eq!(
         observed.metric("lag{group=\"g\",partition=\"0\",stream=\"s\",topic=\"t\"}"),
         Some(4.0)
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn initial_positions_that_come_after_the_query_are_reported() {
-    let store = FakeStore::of_query(QUERY);
-    let mut stage = Stage::new(&store, &FakeKafka::with(40), "");
-    stage.cycle().await;
-    store.put("sources/0/0", "\0v1\n{\"t\":{\"0\":3}}");
-    stage.run(Duration::from_mins(2)).await;
-    assert_eq!(stage.kafka.has("g", "t", 0), Some(3));
-}
-
-#[tokio::test(start_paused = true)]
-async fn initial_positions_are_reported_after_a_restart_whatever_an_older_query_left() {
-    let store = FakeStore::of_query(QUERY);
-    store.put("sources/0/0", "\0v1\n{\"t\":{\"0\":30},\"u\":{\"0\":30}}");
-    let kafka = FakeKafka::with(40);
-    kafka.end("u", 0, 40);
-    kafka.give("g", "t", 7, "q=1f3a99c2 b=-1 t=0");
-    kafka.give("g", "u", 7, "q=aaaaaaaa b=90 t=1795337460366");
-    let mut stage = Stage::new(&store, &kafka, "rewind = \"never\"");
-    drop(stage.stream.cycle().await);
-    assert_eq!(
-        (kafka.has("g", "t", 0), kafka.has("g", "u", 0)),
-        (Some(30), Some(30))
     );
 }
 

@@ -5,6 +5,7 @@
 mod fake_s3;
 mod fakes;
 mod faults;
+mod first_batch;
 mod following;
 mod log_ends;
 mod loops;
