@@ -34,7 +34,7 @@ pub(super) struct Observer<G> {
     beginnings_interval: Duration,
     beginnings: BTreeMap<TopicPartition, i64>,
     beginnings_at: Option<Instant>,
-    /// The codes with which ends are refused, so that each is logged once.
+    /// The codes with which ends were refused since all were known, so that each is logged once.
     refusals: BTreeSet<String>,
     /// Since when records wait although this batch is the newest.
     waiting: Option<(BatchId, Instant)>,
@@ -213,8 +213,9 @@ impl<G: Groups> Observer<G> {
         }
         if codes.is_empty() && !self.refusals.is_empty() {
             tracing::info!("where partitions end is known again");
+            self.refusals.clear();
         }
-        self.refusals = codes;
+        self.refusals.extend(codes);
         if let Some((partition, refusal)) = first {
             return Err(StreamError::LogEnds {
                 partition: partition.clone(),

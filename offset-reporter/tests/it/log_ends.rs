@@ -1,5 +1,7 @@
 //! What is said of lag: what is known now, never what was known or is guessed.
 
+use std::fs::File;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fakes::{FakeKafka, FakeStore, Stage};
@@ -162,4 +164,25 @@ async fn a_query_that_stands_still_does_not_look_idle_while_its_lag_is_not_known
         None,
         "a position beyond the end is no lag of zero"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_sort_of_refusal_is_logged_once_an_outage_however_they_alternate() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let file = Arc::new(File::create(log.path()).unwrap());
+    let subscriber = tracing_subscriber::fmt().with_writer(file).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (_store, mut stage) = followed().await;
+    for outages in 1..3 {
+        for code in ["LEADER_NOT_AVAILABLE", "REQUEST_TIMED_OUT"].repeat(3) {
+            stage.kafka.refuse_end("t", 0, Some(code));
+            stage.failing_cycle().await;
+        }
+        stage.kafka.refuse_end("t", 0, None);
+        stage.cycle().await;
+        let log = std::fs::read_to_string(log.path()).unwrap();
+        for what in ["LEADER_NOT_AVAILABLE", "REQUEST_TIMED_OUT", "is known again"] {
+            assert_eq!(log.matches(what).count(), outages, "{what}: {log}");
+        }
+    }
 }
