@@ -246,25 +246,6 @@ async fn partitions_come_and_go_with_the_checkpoint() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stale_partitions_are_reported_and_forgotten_only_where_that_is_wanted() {
-    for prune in [false, true] {
-        let store = FakeStore::of_query(QUERY);
-        store.commit(0, 5);
-        let kafka = FakeKafka::with(9);
-        kafka.give("g", "old", 3, "");
-        let mut stage = Stage::new(&store, &kafka, &format!("prune = {prune}"));
-        stage.run(Duration::from_mins(30)).await;
-        assert_eq!(kafka.has("g", "old", 0), Some(3), "not stale for long enough");
-        stage.run(Duration::from_mins(40)).await;
-        assert_eq!(kafka.has("g", "old", 0), (!prune).then_some(3));
-        assert_eq!(kafka.has("g", "t", 0), Some(5));
-        if !prune {
-            assert_eq!(stage.metric("stale_partitions{stream=\"s\"}"), Some(1.0));
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn batches_that_appear_with_their_commit_and_orphans_that_vanish_do_no_harm() {
     let store = FakeStore::of_query(QUERY);
     store.commit(0, 5);

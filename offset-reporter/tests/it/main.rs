@@ -10,6 +10,7 @@ mod following;
 mod log_ends;
 mod loops;
 mod process;
+mod pruning;
 mod refusals;
 mod rewinds;
 mod storage;

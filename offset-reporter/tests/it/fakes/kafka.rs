@@ -18,6 +18,8 @@ struct Kafka {
     /// Groups whose coordinator is away.
     unserved: BTreeSet<String>,
     denied_topics: BTreeSet<String>,
+    /// Topics whose offsets may not be deleted.
+    kept_topics: BTreeSet<String>,
     faults: BTreeSet<Fault>,
     commits: Vec<String>,
     /// How often it was asked what a group has in certain partitions.
@@ -140,6 +142,11 @@ impl FakeKafka {
         } else {
             denied.remove(topic);
         }
+    }
+
+    /// The committed offsets of a topic may not be deleted.
+    pub(crate) fn keep(&self, topic: &str) {
+        self.0.lock().unwrap().kept_topics.insert(topic.to_owned());
     }
 
     pub(crate) fn take_down(&self, is_down: bool) {
@@ -298,14 +305,18 @@ impl Groups for FakeKafka {
     }
 
     async fn forget(&self, group: &str, partitions: &[TopicPartition]) -> Result<ByPartition<()>, Refusal> {
+        let mut told = Vec::new();
         let mut kafka = self.answers()?;
-        kafka
-            .groups
-            .retain(|(name, partition), _| name != group || !partitions.contains(partition));
-        Ok(partitions
-            .iter()
-            .map(|partition| (partition.clone(), Ok(())))
-            .collect())
+        for partition in partitions {
+            let result = if kafka.kept_topics.contains(partition.topic.as_str()) {
+                Err(topic_denied())
+            } else {
+                kafka.groups.remove(&(group.to_owned(), partition.clone()));
+                Ok(())
+            };
+            told.push((partition.clone(), result));
+        }
+        Ok(told)
     }
 }
 
