@@ -102,7 +102,8 @@ impl<G: Groups> Pruner<G> {
             }
             let answer = self.groups.forget(&group, std::slice::from_ref(&partition)).await;
             if let Err(refusal) = answer.and_then(by_partition) {
-                let what = format!("cannot forget {partition} of the group {group}, which needs DELETE on it");
+                let what =
+                    format!("cannot forget {partition} of the group {group}, which needs DELETE on it");
                 result = result.and(Err(StreamError::kafka(&self.settings.cluster, &what, refusal)));
                 continue;
             }

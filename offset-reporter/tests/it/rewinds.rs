@@ -155,9 +155,10 @@ async fn a_reporter_that_looks_once_lists_twice_where_a_lower_batch_must_be_conf
         store.remove(&format!("commits/{batch}"));
     }
     let stage = Stage::new(&store, &kafka, "");
-    offset_reporter::reporter::once(vec![stage.stream], 1)
+    let (_, result) = offset_reporter::reporter::once(vec![stage.stream], 1)
         .await
         .unwrap();
+    result.unwrap();
     assert_eq!(kafka.has("g", "t", 0), Some(20));
 }
 
@@ -298,4 +299,19 @@ async fn a_group_is_read_again_before_what_changed_is_committed_and_not_to_keep_
     stage.kafka.commits();
     stage.run(Duration::from_secs(301)).await;
     assert_eq!((stage.kafka.commits().len(), stage.kafka.reads()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_back_that_was_made_is_known_though_something_failed_after_it() {
+    let store = ten_batches();
+    let kafka = FakeKafka::with(100);
+    kafka.give("g", "t", 95, "by hand");
+    kafka.refuse_end("t", 0, Some("LEADER_NOT_AVAILABLE"));
+    let stage = Stage::new(&store, &kafka, "");
+    let (streams, result) = offset_reporter::reporter::once(vec![stage.stream], 1)
+        .await
+        .unwrap();
+    assert!(result.unwrap_err().to_string().contains("LEADER_NOT_AVAILABLE"));
+    let (group, step) = &streams[0].steps()[0];
+    assert_eq!((group.as_str(), step.from, step.to), ("g", Some(95), 90));
 }
