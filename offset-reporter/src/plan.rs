@@ -4,6 +4,8 @@
 //! says which batch of which query it was. So a reason survives failed commits, newer batches and restarts, and a query
 //! that is ahead goes back nowhere, whoever it is.
 
+mod stamp;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -12,8 +14,7 @@ use kafka_io::{Committed, TopicPartition};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// How much of a query's id stands beside a commit.
-const ID_LETTERS: usize = 8;
+pub use self::stamp::Stamp;
 
 /// What a group has, as it was read back.
 #[derive(Debug, Default)]
@@ -32,17 +33,6 @@ struct Position {
     offset: i64,
     /// The batch that it was; none if somebody else committed it.
     stamp: Option<Stamp>,
-}
-
-/// What stands beside each commit: which batch of which query it is. Below a hundred bytes; Kafka allows 4,096.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp {
-    /// The query, by the beginning of its id.
-    pub query: String,
-    /// The batch.
-    pub batch: BatchId,
-    /// When the query made it, in milliseconds since 1970.
-    pub timestamp_ms: i64,
 }
 
 /// What a group is to be given.
@@ -121,34 +111,6 @@ impl RewindPolicy {
             Self::NewQuery => reason == Rewind::NewQuery,
             Self::Never => false,
         }
-    }
-}
-
-impl Stamp {
-    /// Of a batch of the query with this id.
-    pub fn new(query: &str, batch: BatchId, timestamp_ms: Option<i64>) -> Self {
-        Self {
-            query: query.get(..ID_LETTERS).unwrap_or(query).to_owned(),
-            batch,
-            timestamp_ms: timestamp_ms.unwrap_or_default(),
-        }
-    }
-
-    /// As it is written: `q=1f3a99c2 b=17 t=1795337460366`.
-    pub fn render(&self) -> String {
-        format!("q={} b={} t={}", self.query, self.batch, self.timestamp_ms)
-    }
-
-    /// A stamp that one of us wrote; `None` if somebody else committed.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut words = text.split(' ');
-        let mut value = |key| words.next()?.strip_prefix(key);
-        let (query, batch, timestamp_ms) = (value("q=")?, value("b=")?, value("t=")?);
-        Some(Self {
-            query: query.to_owned(),
-            batch: BatchId(batch.parse().ok()?),
-            timestamp_ms: timestamp_ms.parse().ok()?,
-        })
     }
 }
 
@@ -297,16 +259,6 @@ mod tests {
 
     fn stamp(query: &str, batch: i64) -> Stamp {
         Stamp::new(query, BatchId(batch), None)
-    }
-
-    #[test]
-    fn a_stamp_is_read_as_it_was_written() {
-        let stamp = Stamp::new("1f3a99c2-0195-4220", BatchId(17), Some(1_795_337_460_366));
-        assert_eq!(stamp.render(), "q=1f3a99c2 b=17 t=1795337460366");
-        assert_eq!(Stamp::parse(&stamp.render()), Some(stamp));
-        for other in ["", "by hand", "q=a b=x t=1", "b=1 q=a t=1"] {
-            assert_eq!(Stamp::parse(other), None, "{other}");
-        }
     }
 
     #[tokio::test(start_paused = true)]
