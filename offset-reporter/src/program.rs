@@ -16,9 +16,9 @@ use crate::inspect::inspect;
 use crate::metrics::Metrics;
 use crate::plan::{RewindPolicy, Step, partitions};
 use crate::reporter::{self, Schedule};
-use crate::selection::ByGroup;
+use crate::selection::{ByGroup, unselected};
 use crate::source::{Look, Source};
-use crate::stream::{Shared, Stream};
+use crate::stream::{Shared, Stream, StreamError};
 
 /// The program `offset-reporter`.
 #[derive(Debug)]
@@ -197,13 +197,17 @@ async fn try_checkpoint(
     let mut source = Source::new(folder, config.raw.report.list_interval);
     let look = source.look().await.with_context(|| stream.checkpoint.to_string());
     match look {
-        Ok(Look::Batch(seen)) => (
-            Ok(format!(
-                "{}: batch {} is committed",
-                stream.checkpoint, seen.newest
-            )),
-            stream.selection.of(&seen.log.sources),
-        ),
+        Ok(Look::Batch(seen)) => {
+            let (place, groups) = (
+                stream.checkpoint.to_string(),
+                stream.selection.of(&seen.log.sources),
+            );
+            let told = match unselected(&seen.log.sources, &groups) {
+                Some(sources) => Err(StreamError::NothingSelected { place, sources }.into()),
+                None => Ok(format!("{place}: batch {} is committed", seen.newest)),
+            };
+            (told, groups)
+        }
         Ok(_) => (
             Ok(format!("{}: no batch is committed yet", stream.checkpoint)),
             ByGroup::new(),

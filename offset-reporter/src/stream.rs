@@ -25,10 +25,10 @@ pub use self::observer::Observation;
 use self::observer::Observer;
 use self::pruning::Pruner;
 use self::snapshot::{Confirmations, Snapshot};
-use crate::config::{RawReport, StreamSettings};
+use crate::config::{Mode, RawReport, StreamSettings};
 use crate::group::Groups;
 use crate::metrics::Metrics;
-use crate::plan::{Rules, Step};
+use crate::plan::{RewindPolicy, Rules, Step};
 use crate::source::{Activity, Look, Seen, Source, SourceError};
 
 /// A turn that takes longer is cut off, which is a failure like others. Each of its waits has a bound of its own, but a
@@ -86,7 +86,11 @@ impl<S: Store, G: Groups> Stream<S, G> {
     ) -> Self {
         let Shared { groups, metrics } = shared;
         let rules = Rules {
-            rewind: settings.rewind,
+            // A group that nobody writes to cannot go back.
+            rewind: match settings.mode {
+                Mode::Commit => settings.rewind,
+                Mode::Observe => RewindPolicy::Allow,
+            },
             keepalive: report.keepalive_interval,
         };
         let names = (settings.name.clone(), settings.cluster.clone());
@@ -329,6 +333,10 @@ impl<S: Store, G: Groups> Stream<S, G> {
         let Some(accepted) = &mut self.accepted else {
             return Ok(());
         };
+        if let Some(sources) = accepted.unselected.clone() {
+            let place = self.settings.checkpoint.to_string();
+            return Err(StreamError::NothingSelected { place, sources });
+        }
         self.committer.commit(accepted).await?;
         if self.committer.is_writing() {
             self.pruner.prune(&accepted.groups).await?;

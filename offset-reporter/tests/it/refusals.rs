@@ -212,3 +212,24 @@ async fn a_group_that_cannot_be_read_back_holds_up_no_other_of_the_stream() {
     stage.cycle().await;
     assert_eq!(both(), (Some(5), Some(5)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_selects_nothing_of_what_its_query_reads_is_not_well() {
+    for settings in [
+        "source = \"typo\"",
+        "topics = [\"typo\"]",
+        "except_topics = [\"t\"]",
+    ] {
+        let told = Stage::new(&one_batch(), &FakeKafka::with(9), settings)
+            .failing_cycle()
+            .await;
+        assert!(
+            told.contains("/checkpoint") && told.contains("`source`") && told.contains("0 (t)"),
+            "{told}"
+        );
+    }
+    let without_kafka = FakeStore::of_query(QUERY);
+    without_kafka.plan(0, "30");
+    without_kafka.put("commits/0", "v1\n{}");
+    Stage::new(&without_kafka, &FakeKafka::with(9), "").cycle().await;
+}

@@ -315,3 +315,20 @@ async fn a_step_back_that_was_made_is_known_though_something_failed_after_it() {
     let (group, step) = &streams[0].steps()[0];
     assert_eq!((group.as_str(), step.from, step.to), ("g", Some(95), 90));
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_held_of_a_stream_that_is_only_observed() {
+    let store = ten_batches();
+    let settings = "mode = \"observe\"\nrewind = \"never\"";
+    let mut stage = Stage::new(&store, &FakeKafka::with(100), settings);
+    stage.cycle().await;
+    begin_anew(&store);
+    for _ in 0..20 {
+        stage.cycle().await;
+    }
+    assert_eq!(
+        stage.metric("holds_total{reason=\"new_query\",stream=\"s\"}"),
+        None
+    );
+    assert_eq!(rewinds(&stage, "new_query"), None);
+}
