@@ -24,8 +24,8 @@ pub struct StreamState {
     pub open_batch: bool,
     /// Whether the checkpoint says that the query has ended for good.
     pub ended: bool,
-    /// Since when records wait while no batch is committed.
-    pub stalled_since: Option<Instant>,
+    /// Whether records wait while no batch is committed.
+    pub waiting: Waiting,
     /// Sources of the query that are not Kafka's.
     pub other_sources: usize,
     /// When a cycle succeeded last.
@@ -36,6 +36,18 @@ pub struct StreamState {
     pub valid_until: Option<Instant>,
     /// By group, topic and partition.
     pub partitions: BTreeMap<(String, String, i32), PartitionState>,
+}
+
+/// Whether records wait while no batch is committed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Waiting {
+    /// Nobody knows: the lag of a partition is not known, and no other has any.
+    #[default]
+    Unknown,
+    /// None waits.
+    Nothing,
+    /// Records do, since then.
+    Since(Instant),
 }
 
 /// What is known of a partition.
@@ -194,10 +206,11 @@ fn of_partitions_together(page: &mut Page, name: &str, state: &StreamState) {
         "stalled_seconds",
         "How long records have waited without any batch that was committed; 0 if none wait",
         &label,
-        (!state.partitions.is_empty()).then(|| {
-            let since = state.stalled_since.filter(|_| !state.ended);
-            since.map_or(0.0, |since| since.elapsed().as_secs_f64())
-        }),
+        match state.waiting {
+            Waiting::Unknown => None,
+            Waiting::Since(since) if !state.ended => Some(since.elapsed().as_secs_f64()),
+            Waiting::Since(_) | Waiting::Nothing => Some(0.0),
+        },
     );
     for (kind, which) in [
         ("before_beginning", OutOfRange::BeforeBeginning),

@@ -128,7 +128,8 @@ fn check_names(raw: &Raw, problems: &mut Problems) {
             "names no checkpoint; add [[streams]] with name and checkpoint",
         );
     }
-    let (mut names, mut groups) = (BTreeSet::new(), BTreeMap::new());
+    let mut names = BTreeSet::new();
+    let mut committed: Vec<StreamSettings> = Vec::new();
     for (place, stream) in raw.streams.iter().enumerate() {
         if stream.name.trim().is_empty() {
             problems.add(format!("streams[{place}].name"), "is empty");
@@ -140,18 +141,22 @@ fn check_names(raw: &Raw, problems: &mut Problems) {
             );
         }
         let settings = settings(stream);
-        let group = (settings.cluster, settings.selection.group);
-        if group.1.trim().is_empty() {
+        if settings.selection.group.trim().is_empty() {
             problems.add(format!("streams[{place}].group"), "is empty");
         }
-        if stream.mode == Mode::Commit
-            && let Some(other) = groups.insert(group, &stream.name)
-        {
+        if settings.mode == Mode::Observe {
+            continue;
+        }
+        let shares = |other: &&StreamSettings| {
+            other.cluster == settings.cluster && other.selection.shares_group(&settings.selection)
+        };
+        if let Some(StreamSettings { name, .. }) = committed.iter().find(shares) {
             problems.add(
                 format!("streams[{place}].group"),
-                format!("is the group of {other} too; each stream needs a group of its own"),
+                format!("is the group of {name} too; each stream needs a group of its own"),
             );
         }
+        committed.push(settings);
     }
 }
 
@@ -227,6 +232,30 @@ mod tests {
              streams[1].cluster: there is no [clusters.other]"
         );
         assert!(checked("").unwrap_err().contains("[[streams]]"));
+    }
+
+    #[test]
+    fn a_group_of_one_source_is_not_the_group_of_another_stream() {
+        let two = |each: &str, other: &str| {
+            checked(&format!(
+                "[[streams]]\nname = \"a\"\ncheckpoint = \"/c\"\ngroup = \"g\"\nsources_as = \"group_each\"\n{each}\n\
+                 [[streams]]\nname = \"b\"\ncheckpoint = \"/d\"\n{other}"
+            ))
+        };
+        let problem = "streams[1].group: is the group of a too; each stream needs a group of its own";
+        for shared in ["group = \"g.0\"", "group = \"g.clicks\""] {
+            assert_eq!(two("", shared).unwrap_err(), problem);
+        }
+        assert_eq!(two("source = \"0\"", "group = \"g.0\"").unwrap_err(), problem);
+        for apart in [
+            "group = \"g.a.b\"",
+            "group = \"g2.0\"",
+            "group = \"g.0\"\nmode = \"observe\"",
+            "group = \"g.0\"\ncluster = \"other\"\n[clusters.other]",
+        ] {
+            assert!(two("", apart).is_ok(), "{apart}");
+        }
+        assert!(two("source = \"1\"", "group = \"g.0\"").is_ok());
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl Metrics {
             .set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
     }
 
-    /// A stream's groups have what was due, of a batch that its checkpoint had at this time.
+    /// Something was committed and read back; with it, all that was due of a batch that its checkpoint had at this time.
     pub fn committed(&self, stream: &str, in_checkpoint: Option<SystemTime>) {
         self.commits.with_label_values(&[stream]).inc();
         if let Some(delay) = in_checkpoint.and_then(|at| SystemTime::now().duration_since(at).ok()) {

@@ -4,6 +4,8 @@
 //! says which batch of which query it was. So a reason survives failed commits, newer batches and restarts, and a query
 //! that is ahead goes back nowhere, whoever it is.
 
+mod stamp;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -12,8 +14,7 @@ use kafka_io::{Committed, TopicPartition};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// How much of a query's id stands beside a commit.
-const ID_LETTERS: usize = 8;
+pub use self::stamp::Stamp;
 
 /// What a group has, as it was read back.
 #[derive(Debug, Default)]
@@ -34,17 +35,6 @@ struct Position {
     stamp: Option<Stamp>,
 }
 
-/// What stands beside each commit: which batch of which query it is. Below a hundred bytes; Kafka allows 4,096.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp {
-    /// The query, by the beginning of its id.
-    pub query: String,
-    /// The batch.
-    pub batch: BatchId,
-    /// When the query made it, in milliseconds since 1970.
-    pub timestamp_ms: i64,
-}
-
 /// What a group is to be given.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CommitPlan {
@@ -52,6 +42,8 @@ pub struct CommitPlan {
     pub steps: Vec<Step>,
     /// Steps back that the policy forbids.
     pub held: Vec<Step>,
+    /// Whether any of `steps` changes what the group has.
+    pub has_changes: bool,
 }
 
 /// From one offset of a partition to another.
@@ -122,34 +114,6 @@ impl RewindPolicy {
     }
 }
 
-impl Stamp {
-    /// Of a batch of the query with this id.
-    pub fn new(query: &str, batch: BatchId, timestamp_ms: Option<i64>) -> Self {
-        Self {
-            query: query.get(..ID_LETTERS).unwrap_or(query).to_owned(),
-            batch,
-            timestamp_ms: timestamp_ms.unwrap_or_default(),
-        }
-    }
-
-    /// As it is written: `q=1f3a99c2 b=17 t=1795337460366`.
-    pub fn render(&self) -> String {
-        format!("q={} b={} t={}", self.query, self.batch, self.timestamp_ms)
-    }
-
-    /// A stamp that one of us wrote; `None` if somebody else committed.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut words = text.split(' ');
-        let mut value = |key| words.next()?.strip_prefix(key);
-        let (query, batch, timestamp_ms) = (value("q=")?, value("b=")?, value("t=")?);
-        Some(Self {
-            query: query.to_owned(),
-            batch: BatchId(batch.parse().ok()?),
-            timestamp_ms: timestamp_ms.parse().ok()?,
-        })
-    }
-}
-
 impl CommittedOffsets {
     /// The partitions of which is not known yet what the group has there.
     pub fn unread(&self, offsets: &TopicOffsets) -> Vec<TopicPartition> {
@@ -170,9 +134,9 @@ impl CommittedOffsets {
     }
 
     /// Records that these are not known any more: they are read again before the next plan.
-    pub fn forget(&mut self, steps: &[Step]) {
-        for step in steps {
-            self.has.remove(&step.partition);
+    pub fn forget<'p>(&mut self, partitions: impl IntoIterator<Item = &'p TopicPartition>) {
+        for partition in partitions {
+            self.has.remove(partition);
         }
     }
 
@@ -198,15 +162,15 @@ impl CommittedOffsets {
 
     /// What of `offsets` is to be committed: all of them if one differs from what the group has, or if nothing was committed
     /// for a while. A partition that stands still beside busy ones is committed with them: Kafka forgets each partition by
-    /// itself.
+    /// itself. A partition of which nobody knows what the group has there is left out.
     pub fn plan(&self, offsets: &TopicOffsets, stamp: &Stamp, rules: Rules, now: Instant) -> CommitPlan {
         let mut plan = CommitPlan::default();
-        let mut is_due = self
-            .complete_at
-            .is_none_or(|at| now.duration_since(at) >= rules.keepalive);
         for (topic, partition, to) in offsets.iter() {
             let partition = TopicPartition::new(topic, partition);
-            let has = self.has.get(&partition).and_then(Option::as_ref);
+            let Some(has) = self.has.get(&partition) else {
+                continue;
+            };
+            let has = has.as_ref();
             let step = Step {
                 from: has.map(|has| has.offset),
                 to,
@@ -217,10 +181,13 @@ impl CommittedOffsets {
                 plan.held.push(step);
                 continue;
             }
-            is_due |= step.from != Some(to) && !self.absent.contains(&step.partition);
+            plan.has_changes |= step.from != Some(to) && !self.absent.contains(&step.partition);
             plan.steps.push(step);
         }
-        if !is_due {
+        let is_time = self
+            .complete_at
+            .is_none_or(|at| now.duration_since(at) >= rules.keepalive);
+        if !plan.has_changes && !is_time {
             plan.steps.clear();
         }
         plan
@@ -294,16 +261,6 @@ mod tests {
         Stamp::new(query, BatchId(batch), None)
     }
 
-    #[test]
-    fn a_stamp_is_read_as_it_was_written() {
-        let stamp = Stamp::new("1f3a99c2-0195-4220", BatchId(17), Some(1_795_337_460_366));
-        assert_eq!(stamp.render(), "q=1f3a99c2 b=17 t=1795337460366");
-        assert_eq!(Stamp::parse(&stamp.render()), Some(stamp));
-        for other in ["", "by hand", "q=a b=x t=1", "b=1 q=a t=1"] {
-            assert_eq!(Stamp::parse(other), None, "{other}");
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn all_are_due_if_one_changed_or_it_is_time_again() {
         let mut committed = has(&[(0, 5), (1, 7)]);
@@ -329,6 +286,7 @@ mod tests {
         let mut committed = has(&[(0, 5)]);
         let both = offsets(&[(0, 5), (1, 7)]);
         let (now, absent) = (Instant::now(), TopicPartition::new("t", 1));
+        committed.record(std::slice::from_ref(&absent), &BTreeMap::new());
         committed.complete(BTreeSet::from([absent.clone()]), now);
         let plan = |committed: &CommittedOffsets| {
             committed.plan(&both, &stamp("a", 8), rules(RewindPolicy::Never), now)

@@ -14,11 +14,11 @@ use sidecar::{Frame, FrameSettings, Peer, Program, RunMode, Settings, wait_for};
 use crate::config::{Config, Mode, Raw, StreamSettings};
 use crate::inspect::inspect;
 use crate::metrics::Metrics;
-use crate::plan::{Rewind, RewindPolicy, Step, partitions};
+use crate::plan::{RewindPolicy, Step, partitions};
 use crate::reporter::{self, Schedule};
-use crate::selection::ByGroup;
+use crate::selection::{ByGroup, unselected};
 use crate::source::{Look, Source};
-use crate::stream::{Shared, Stream};
+use crate::stream::{Shared, Stream, StreamError};
 
 /// The program `offset-reporter`.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Program for OffsetReporter {
             "reporting"
         );
         if mode.once {
-            return reporter::once(streams, concurrency).await.map(drop);
+            return reporter::once(streams, concurrency).await?.1;
         }
         let schedule = Schedule {
             poll_interval: report.poll_interval,
@@ -93,13 +93,14 @@ impl Program for OffsetReporter {
     }
 
     fn verb(verb: Verb, settings: &Settings<Self>) -> anyhow::Result<()> {
-        let text = match verb {
-            Verb::Inspect { uri, json } => show(&uri, json, &settings.raw()?)?,
+        let (text, result) = match verb {
+            Verb::Inspect { uri, json } => (show(&uri, json, &settings.raw()?)?, Ok(())),
             Verb::Rewind { stream } => rewind(settings.checked()?, &stream, settings.mode.dry_run)?,
         };
         std::io::stdout()
             .write_all(text.as_bytes())
-            .context("cannot write to standard output")
+            .context("cannot write to standard output")?;
+        result
     }
 }
 
@@ -115,8 +116,8 @@ fn show(uri: &Location, json: bool, raw: &Raw) -> anyhow::Result<String> {
     })
 }
 
-/// One turn of a stream whose steps back are all allowed.
-fn rewind(mut config: Config, name: &str, dry_run: bool) -> anyhow::Result<String> {
+/// One turn of a stream whose steps back are all allowed: those that were made, also if something failed after them.
+fn rewind(mut config: Config, name: &str, dry_run: bool) -> anyhow::Result<(String, anyhow::Result<()>)> {
     config.streams.retain(|stream| stream.name == name);
     let stream = config.streams.first_mut();
     let stream = stream.with_context(|| format!("the configuration has no stream {name}"))?;
@@ -127,27 +128,23 @@ fn rewind(mut config: Config, name: &str, dry_run: bool) -> anyhow::Result<Strin
     stream.rewind = RewindPolicy::Allow;
     let metrics = Metrics::register(&Registry::new())?;
     let mode = RunMode { once: true, dry_run };
-    let streams = wait_for(async { reporter::once(streams(&config, &metrics, mode).await?, 1).await })?;
+    let (streams, result) =
+        wait_for(async { reporter::once(streams(&config, &metrics, mode).await?, 1).await })?;
     let mut text = String::new();
-    for (
-        group,
-        Step {
-            partition,
-            from,
-            to,
-            rewind,
-        },
-    ) in streams.iter().flat_map(Stream::steps)
-    {
-        let from = from.map_or_else(|| "none".to_owned(), |from| from.to_string());
-        let rewind = rewind.map_or("", Rewind::name);
+    for (group, step) in streams.iter().flat_map(Stream::steps) {
+        let Step {
+            partition, from, to, ..
+        } = step;
+        let (Some(from), Some(rewind)) = (from, step.rewind) else {
+            continue;
+        };
         // Writing to a string cannot fail.
-        let _infallible = writeln!(text, "{group} {partition}: {from} -> {to} {rewind}");
+        let _infallible = writeln!(text, "{group} {partition}: {from} -> {to} {}", rewind.name());
     }
-    if text.is_empty() {
+    if text.is_empty() && result.is_ok() {
         "nothing is held back\n".clone_into(&mut text);
     }
-    Ok(text)
+    Ok((text, result))
 }
 
 /// S3 for somebody who does not count requests.
@@ -200,13 +197,17 @@ async fn try_checkpoint(
     let mut source = Source::new(folder, config.raw.report.list_interval);
     let look = source.look().await.with_context(|| stream.checkpoint.to_string());
     match look {
-        Ok(Look::Batch(seen)) => (
-            Ok(format!(
-                "{}: batch {} is committed",
-                stream.checkpoint, seen.newest
-            )),
-            stream.selection.of(&seen.log.sources),
-        ),
+        Ok(Look::Batch(seen)) => {
+            let (place, groups) = (
+                stream.checkpoint.to_string(),
+                stream.selection.of(&seen.log.sources),
+            );
+            let told = match unselected(&seen.log.sources, &groups) {
+                Some(sources) => Err(StreamError::NothingSelected { place, sources }.into()),
+                None => Ok(format!("{place}: batch {} is committed", seen.newest)),
+            };
+            (told, groups)
+        }
         Ok(_) => (
             Ok(format!("{}: no batch is committed yet", stream.checkpoint)),
             ByGroup::new(),

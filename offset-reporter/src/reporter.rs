@@ -80,14 +80,14 @@ pub async fn run<S: Store + 'static, G: Groups>(
     }
 }
 
-/// Looks at each stream once.
+/// Looks at each stream once. The streams, whose steps were made however it ended; and an error if any of them failed.
 ///
 /// # Errors
-/// Where any of them failed.
+/// Where a cycle ended by itself, which is a bug.
 pub async fn once<S: Store + 'static, G: Groups>(
     streams: Vec<Stream<S, G>>,
     concurrency: usize,
-) -> anyhow::Result<Vec<Stream<S, G>>> {
+) -> anyhow::Result<(Vec<Stream<S, G>>, anyhow::Result<()>)> {
     let permits = Arc::new(Semaphore::new(concurrency));
     let total = streams.len();
     let mut cycles = JoinSet::new();
@@ -114,14 +114,13 @@ pub async fn once<S: Store + 'static, G: Groups>(
         streams.push(stream);
     }
     failed.sort();
-    if !failed.is_empty() {
-        bail!(
-            "{} of {total} streams failed:\n{}",
-            failed.len(),
-            failed.join("\n")
-        );
-    }
-    Ok(streams)
+    let result = if failed.is_empty() {
+        Ok(())
+    } else {
+        let (count, list) = (failed.len(), failed.join("\n"));
+        Err(anyhow::anyhow!("{count} of {total} streams failed:\n{list}"))
+    };
+    Ok((streams, result))
 }
 
 /// By when each loop must have advanced; none while it waits for others, whose own bounds are here.

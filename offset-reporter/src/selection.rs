@@ -1,6 +1,6 @@
 //! Owns which positions of an offset log are reported, and under which groups. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use checkpoint::TopicOffsets;
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,9 @@ pub enum SourcesAs {
     /// Each under a group of its own: the stream's, a full stop, the source's name or place.
     GroupEach,
 }
+
+/// How many topics an error names.
+const NAMED: usize = 10;
 
 /// What of a checkpoint is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +53,20 @@ impl Selection {
         groups
     }
 
+    /// Whether another selection may have a group in common with this one.
+    pub fn shares_group(&self, other: &Self) -> bool {
+        self.group == other.group || self.has_group(other) || other.has_group(self)
+    }
+
+    /// Whether the other's only group may be that of one of these sources. Names of sources are words.
+    fn has_group(&self, other: &Self) -> bool {
+        let source = other.group.strip_prefix(&self.group);
+        let source = source.and_then(|rest| rest.strip_prefix('.'));
+        let is_word = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        (self.sources_as, other.sources_as) == (SourcesAs::GroupEach, SourcesAs::OneGroup)
+            && source.is_some_and(|name| is_word(name) && self.has_source(name))
+    }
+
     fn has_source(&self, name: &str) -> bool {
         self.source.as_deref().is_none_or(|only| only == name)
     }
@@ -65,6 +82,18 @@ impl Selection {
             SourcesAs::GroupEach => format!("{}.{source}", self.group),
         }
     }
+}
+
+/// The sources and topics that there are, if none of them is in `groups`.
+pub fn unselected(sources: &BTreeMap<String, TopicOffsets>, groups: &ByGroup) -> Option<String> {
+    if !groups.is_empty() || sources.is_empty() {
+        return None;
+    }
+    let all = sources.iter().flat_map(|(source, offsets)| {
+        let topics: BTreeSet<_> = offsets.iter().map(|(topic, ..)| topic).collect();
+        topics.into_iter().map(move |topic| format!("{source} ({topic})"))
+    });
+    Some(all.take(NAMED).collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

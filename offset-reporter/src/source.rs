@@ -8,6 +8,7 @@
 //! An offsets file without its commit is never used: that batch was planned, not processed.
 
 mod error;
+mod look;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -19,6 +20,7 @@ use checkpoint::{
 use tokio::time::Instant;
 
 pub use self::error::SourceError;
+pub use self::look::{Activity, Look, Seen};
 
 /// How often files that were listed may be missing or damaged before an older batch stands in.
 const LISTINGS: usize = 3;
@@ -35,52 +37,6 @@ const INITIAL_SOURCES: usize = 4;
 const ENDED: &str = "ended";
 /// What comes before the first batch: the next one is batch 0.
 pub const BEFORE_FIRST: BatchId = BatchId(-1);
-
-/// What a look found.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Look {
-    /// Nothing that was not there at the last look.
-    Unchanged,
-    /// A query that has committed no batch yet.
-    NoBatch {
-        /// Its id.
-        query: String,
-    },
-    /// The newest committed batch.
-    Batch(Box<Seen>),
-}
-
-/// The newest committed batch, as a look saw it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
-    /// The query's id.
-    pub query: String,
-    /// The newest batch that is committed.
-    pub newest: BatchId,
-    /// The newest one whose positions can be read.
-    pub readable: BatchId,
-    /// That one's positions.
-    pub log: OffsetLog,
-    /// When the newest was committed, by the store's clock.
-    pub committed_at: Option<SystemTime>,
-    /// Whether the folder was listed to see this.
-    pub listed: bool,
-}
-
-/// What a query does, as far as its checkpoint shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Activity {
-    /// Whether a batch is planned and not committed: it is being processed, or fails.
-    pub open_batch: bool,
-    /// Whether somebody said, when last listed, that it has ended for good.
-    pub ended: bool,
-}
-
-impl From<Seen> for Look {
-    fn from(seen: Seen) -> Self {
-        Self::Batch(Box::new(seen))
-    }
-}
 
 /// A checkpoint that is followed.
 #[derive(Debug)]
@@ -237,7 +193,7 @@ impl<S: Store> Source<S> {
         for _ in 0..LISTINGS {
             let commits = self.batches(COMMITS).await?;
             let Some(&newest) = commits.last() else {
-                return self.without_batch();
+                return self.without_batch().await;
             };
             let commit = self.store.read(&newest.key(COMMITS)).await?;
             if let (Some(commit), Ok(log)) = (commit, self.read_log(newest).await?) {
@@ -247,7 +203,7 @@ impl<S: Store> Source<S> {
         }
         let commits = self.batches(COMMITS).await?;
         let Some(&newest) = commits.last() else {
-            return self.without_batch();
+            return self.without_batch().await;
         };
         let mut why = None;
         for &older in commits.iter().rev().take(FALLBACKS) {
@@ -278,16 +234,7 @@ impl<S: Store> Source<S> {
         committed_at: Option<SystemTime>,
     ) -> Result<(), StoreError> {
         self.only_lists |= commits.windows(2).any(|pair| pair[1] != pair[0].next());
-        let next = if self.only_lists {
-            None
-        } else {
-            self.probed(&newest.next().key(OFFSETS)).await?
-        };
-        self.only_lists |= next.is_none();
-        self.activity.open_batch = match next {
-            Some(plan) => plan.is_some(),
-            None => self.is_listed_after(newest).await?,
-        };
+        self.activity.open_batch = self.is_followed(newest).await?;
         let ended = self.probed(ENDED).await?.flatten();
         self.was_there = true;
         self.activity.ended = ended.is_some_and(|ended| ended.modified >= committed_at);
@@ -296,7 +243,19 @@ impl<S: Store> Source<S> {
         Ok(())
     }
 
-    fn without_batch(&mut self) -> Result<Look, SourceError> {
+    /// Whether a batch is planned behind this one: by a probe, or by a listing where a probe cannot tell.
+    async fn is_followed(&mut self, batch: BatchId) -> Result<bool, StoreError> {
+        if !self.only_lists
+            && let Some(plan) = self.probed(&batch.next().key(OFFSETS)).await?
+        {
+            return Ok(plan.is_some());
+        }
+        self.only_lists = true;
+        self.is_listed_after(batch).await
+    }
+
+    async fn without_batch(&mut self) -> Result<Look, SourceError> {
+        self.activity = Activity::default();
         if self.query.is_empty() {
             self.newest = None;
             return Err(if self.was_there {
@@ -305,6 +264,7 @@ impl<S: Store> Source<S> {
                 SourceError::Missing
             });
         }
+        self.activity.open_batch = self.is_followed(BEFORE_FIRST).await?;
         self.was_there = true;
         self.newest = Some(BEFORE_FIRST);
         self.told_at = Some(Instant::now());
@@ -337,8 +297,8 @@ impl<S: Store> Source<S> {
         };
         let mut sources = BTreeMap::new();
         for place in places {
-            let file = self.store.read(&initial_key(&place)).await?;
-            if let Some(offsets) = file.and_then(|file| parse_initial(&file.content).ok()) {
+            let file = self.probed(&initial_key(&place)).await?;
+            if let Some(offsets) = file.flatten().and_then(|file| parse_initial(&file.content).ok()) {
                 sources.insert(place, offsets);
             }
         }
@@ -368,6 +328,9 @@ impl<S: Store> Source<S> {
         };
         self.query_at = Some(Instant::now());
         let changed = query != self.query;
+        if changed {
+            self.activity = Activity::default();
+        }
         self.query = query;
         Ok(changed)
     }

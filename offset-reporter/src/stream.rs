@@ -1,7 +1,7 @@
 //! Owns one stream: what its checkpoint says, brought to its groups, and shown beside the ends of its logs.
 //!
 //! A turn always goes all the way. If the checkpoint cannot be read, what was read before is still kept alive in the group,
-//! and its lag still shown; if the group refuses, the checkpoint is still followed. Each has its own wait after failures.
+//! and its lag shown for a while; if the group refuses, the checkpoint is still followed. Each has its own wait after failures.
 //! What is asked of the logs is asked last, and no commit waits for the answer.
 
 mod committer;
@@ -25,15 +25,17 @@ pub use self::observer::Observation;
 use self::observer::Observer;
 use self::pruning::Pruner;
 use self::snapshot::{Confirmations, Snapshot};
-use crate::config::{RawReport, StreamSettings};
+use crate::config::{Mode, RawReport, StreamSettings};
 use crate::group::Groups;
 use crate::metrics::Metrics;
-use crate::plan::{Rules, Step};
+use crate::plan::{RewindPolicy, Rules, Step};
 use crate::source::{Activity, Look, Seen, Source, SourceError};
 
 /// A turn that takes longer is cut off, which is a failure like others. Each of its waits has a bound of its own, but a
 /// damaged checkpoint on a slow store takes many.
 pub const TURN_LIMIT: Duration = Duration::from_mins(2);
+/// For how many list intervals what was read of a checkpoint is shown while it cannot be read again.
+const SHOWN_INTERVALS: u32 = 3;
 /// The longest wait after failures of the store.
 const LAST_LOOK_WAIT: Duration = Duration::from_mins(5);
 /// The waits after a refusal that only a person can end.
@@ -55,6 +57,8 @@ pub struct Stream<S, G> {
     observer: Observer<G>,
     pruner: Pruner<G>,
     looks: Gate,
+    /// When a look succeeded last.
+    looked_at: Option<Instant>,
     /// Why the gate of looks is closed, so that it is reported as long as it is closed.
     unreadable: Option<Arc<SourceError>>,
     /// How the last turn went, and the last answer about ends.
@@ -82,7 +86,11 @@ impl<S: Store, G: Groups> Stream<S, G> {
     ) -> Self {
         let Shared { groups, metrics } = shared;
         let rules = Rules {
-            rewind: settings.rewind,
+            // A group that nobody writes to cannot go back.
+            rewind: match settings.mode {
+                Mode::Commit => settings.rewind,
+                Mode::Observe => RewindPolicy::Allow,
+            },
             keepalive: report.keepalive_interval,
         };
         let names = (settings.name.clone(), settings.cluster.clone());
@@ -96,6 +104,7 @@ impl<S: Store, G: Groups> Stream<S, G> {
             observer: Observer::new(names, groups.clone(), metrics.clone(), report),
             pruner: Pruner::new(settings.clone(), report, groups, metrics.clone()),
             looks: Gate::new(report.poll_interval),
+            looked_at: None,
             unreadable: None,
             reported: Ok(()),
             observed: Ok(()),
@@ -155,9 +164,10 @@ impl<S: Store, G: Groups> Stream<S, G> {
         self.tell_health();
     }
 
-    /// The question where the positions are in their logs; none if there are no positions.
+    /// The question where the positions are in their logs; none if there are no positions, or if they are too old.
     pub fn ask(&mut self) -> Option<impl Future<Output = Observation> + Send + use<S, G>> {
-        let snapshot = self.accepted.as_ref()?;
+        let is_known = self.knows_positions();
+        let snapshot = self.accepted.as_ref().filter(|_| is_known)?;
         Some(self.observer.ask(snapshot))
     }
 
@@ -171,11 +181,21 @@ impl<S: Store, G: Groups> Stream<S, G> {
         self.tell_health();
     }
 
+    /// Whether the checkpoint was read lately: what it said long ago is not known now.
+    fn knows_positions(&self) -> bool {
+        let longest = SHOWN_INTERVALS * self.list_interval;
+        self.looked_at.is_some_and(|at| at.elapsed() <= longest)
+    }
+
     fn tell_health(&self) {
         let is_well = self.health().is_ok();
+        let is_known = self.knows_positions();
         let now = SystemTime::now();
         self.metrics.board.change(&self.settings.name, |state| {
             state.up = is_well;
+            if !is_known {
+                state.valid_until = Some(Instant::now());
+            }
             if is_well {
                 state.succeeded_at = Some(now);
             }
@@ -197,6 +217,7 @@ impl<S: Store, G: Groups> Stream<S, G> {
             match self.find().await {
                 Ok(found) => {
                     self.looks.pass();
+                    self.looked_at = Some(Instant::now());
                     self.unreadable = None;
                     self.pending = found.or(self.pending.take());
                 }
@@ -225,19 +246,31 @@ impl<S: Store, G: Groups> Stream<S, G> {
                 let groups = self.settings.selection.of(&seen.log.sources);
                 Ok(Some(Snapshot::of(&seen, groups)))
             }
-            Look::NoBatch { .. } if !self.settings.report_initial => Ok(None),
-            // A query without a batch stands at its initial positions, which it writes some time after its id.
             Look::NoBatch { query } => {
+                self.tell_no_batch();
+                if !self.settings.report_initial {
+                    return Ok(None);
+                }
+                // A query without a batch stands at its initial positions, which it writes some time after its id: the
+                // next listing may find them.
                 let only = self.settings.selection.source.as_deref();
                 let initial = self.source.initial(only).await?;
                 if initial.is_empty() {
-                    self.source.list_next();
                     return Ok(None);
                 }
                 let groups = self.settings.selection.of(&initial);
                 Ok(Some(Snapshot::before_first(&query, groups)))
             }
         }
+    }
+
+    fn tell_no_batch(&self) {
+        self.metrics.board.change(self.name(), |state| {
+            state.batch = None;
+            state.committed_at = None;
+            state.batch_timestamp_ms = None;
+            state.other_sources = 0;
+        });
     }
 
     fn tell_batch(&self, seen: &Seen) {
@@ -257,7 +290,7 @@ impl<S: Store, G: Groups> Stream<S, G> {
         }
         self.metrics.board.change(self.name(), |state| {
             state.batch = Some(newest.0);
-            state.committed_at = committed_at.or(state.committed_at);
+            state.committed_at = *committed_at;
             state.batch_timestamp_ms = log.timestamp_ms;
             state.other_sources = log.other_sources;
         });
@@ -300,6 +333,10 @@ impl<S: Store, G: Groups> Stream<S, G> {
         let Some(accepted) = &mut self.accepted else {
             return Ok(());
         };
+        if let Some(sources) = accepted.unselected.clone() {
+            let place = self.settings.checkpoint.to_string();
+            return Err(StreamError::NothingSelected { place, sources });
+        }
         self.committer.commit(accepted).await?;
         if self.committer.is_writing() {
             self.pruner.prune(&accepted.groups).await?;

@@ -14,7 +14,7 @@ use super::{FIRST_REFUSAL_WAIT, LAST_REFUSAL_WAIT};
 use crate::config::{Mode, StreamSettings};
 use crate::group::Groups;
 use crate::metrics::Metrics;
-use crate::plan::{CommittedOffsets, Rewind, Rules, Stamp, Step};
+use crate::plan::{CommittedOffsets, Rewind, Rules, Stamp, Step, partitions};
 use crate::selection::ByGroup;
 
 /// Commits for one stream.
@@ -25,11 +25,16 @@ pub(super) struct Committer<G> {
     groups: Arc<G>,
     metrics: Metrics,
     has: BTreeMap<String, CommittedOffsets>,
-    gate: Gate,
-    /// Why the gate is closed, so that it is reported as long as it is closed.
-    refused: Option<StreamError>,
+    gates: BTreeMap<String, CommitGate>,
     /// What was committed at the last turn, or would have been.
     steps: Vec<(String, Step)>,
+}
+
+/// Whether a group is tried again already, after a refusal that only a person can end.
+struct CommitGate {
+    gate: Gate,
+    /// Why it is closed, so that it is reported as long as it is closed.
+    refused: StreamError,
 }
 
 impl<G: Groups> Committer<G> {
@@ -47,8 +52,7 @@ impl<G: Groups> Committer<G> {
             groups,
             metrics,
             has: BTreeMap::new(),
-            gate: Gate::new(FIRST_REFUSAL_WAIT),
-            refused: None,
+            gates: BTreeMap::new(),
             steps: Vec::new(),
         }
     }
@@ -71,38 +75,37 @@ impl<G: Groups> Committer<G> {
         }
     }
 
-    /// The newest batch of this query that the groups have, after what is not known of them was read.
+    /// The newest batch of this query that the groups have, after what is not known of them was read. What a refusal keeps
+    /// from being known says nothing, unless nothing is known at all.
     pub(super) async fn newest_of(
         &mut self,
         query: &str,
         groups: &ByGroup,
     ) -> Result<Option<BatchId>, StreamError> {
-        let mut newest = None;
+        let (mut newest, mut result, mut is_any_known) = (None, Ok(()), false);
         for (group, offsets) in groups {
-            self.read_back(group, offsets).await?;
-            newest = newest.max(self.of(group).newest_of(query, offsets));
+            result = result.and(self.read_back(group, offsets).await);
+            let has = self.of(group);
+            newest = newest.max(has.newest_of(query, offsets));
+            is_any_known |= has.unread(offsets).len() < partitions(offsets).count();
         }
-        Ok(newest)
+        if is_any_known {
+            return Ok(newest);
+        }
+        result.map(|()| newest)
     }
 
     /// Commits what is due; what a group's refusal hinders is done for the others.
     pub(super) async fn commit(&mut self, snapshot: &mut Snapshot) -> Result<(), StreamError> {
         self.steps.clear();
-        if !self.gate.is_open() {
-            return self.refused.clone().map_or(Ok(()), Err);
-        }
         let mut result = Ok(());
         for (group, offsets) in &snapshot.groups {
             let committed = self.commit_group(group, offsets, &snapshot.stamp).await;
             result = result.and(committed);
         }
-        if result.is_ok() {
-            self.gate.pass();
-            self.refused = None;
-        }
-        if self.is_writing() && !self.steps.is_empty() && result.is_ok() {
-            self.metrics
-                .committed(&self.settings.name, snapshot.committed_at.take());
+        if self.is_writing() && !self.steps.is_empty() {
+            let due_since = snapshot.committed_at.take_if(|_| result.is_ok());
+            self.metrics.committed(&self.settings.name, due_since);
         }
         result
     }
@@ -113,41 +116,77 @@ impl<G: Groups> Committer<G> {
         offsets: &TopicOffsets,
         stamp: &Stamp,
     ) -> Result<(), StreamError> {
-        self.read_back(group, offsets).await?;
-        let rules = self.rules;
-        let plan = self.of(group).plan(offsets, stamp, rules, Instant::now());
+        if let Some(closed) = self.gates.get(group).filter(|closed| !closed.gate.is_open()) {
+            return Err(closed.refused.clone());
+        }
+        let (rules, now) = (self.rules, Instant::now());
+        if self.is_writing() && self.of(group).plan(offsets, stamp, rules, now).has_changes {
+            // Somebody else may have committed since it was read.
+            self.of(group).forget(&partitions(offsets).collect::<Vec<_>>());
+        }
+        let read = self.read_back(group, offsets).await;
+        let plan = self.of(group).plan(offsets, stamp, rules, now);
+        let mut written = Ok(());
         if !plan.steps.is_empty() {
             if self.is_writing() {
-                self.write(group, &plan.steps, stamp).await?;
+                written = self.write(group, &plan.steps, stamp).await;
             } else {
                 self.pretend(group, plan.steps, stamp);
             }
         }
-        self.judge_held(group, &plan.held)
+        let committed = read.and(written).and(self.judge_held(group, &plan.held));
+        if committed.is_ok() {
+            self.gates.remove(group);
+        }
+        committed
     }
 
     /// Reads what a group has, where that is not known. Of a stream that is only observed nobody asks: it is as if its
-    /// group had what was seen last.
+    /// group had what was seen last, and nothing before.
     async fn read_back(&mut self, group: &str, offsets: &TopicOffsets) -> Result<(), StreamError> {
         let unread = self.of(group).unread(offsets);
-        if unread.is_empty() || self.settings.mode == Mode::Observe {
+        if self.settings.mode == Mode::Observe {
+            self.of(group).record(&unread, &BTreeMap::new());
             return Ok(());
         }
-        let answer = self.committed(group, &unread).await?;
-        self.of(group).record(&unread, &answer);
-        Ok(())
+        if unread.is_empty() {
+            return Ok(());
+        }
+        self.read(group, &unread).await.1
     }
 
-    async fn committed(
-        &self,
+    /// Reads and records what a group has in these partitions. One that is refused is not known any more, and hinders no
+    /// other.
+    async fn read(
+        &mut self,
         group: &str,
         partitions: &[TopicPartition],
-    ) -> Result<BTreeMap<TopicPartition, Committed>, StreamError> {
-        let answer = self.groups.committed(group, Some(partitions)).await;
-        answer.and_then(by_partition).map_err(|refusal| {
-            let what = format!("cannot read back the group {group}");
-            StreamError::kafka(&self.settings.cluster, &what, refusal)
-        })
+    ) -> (BTreeMap<TopicPartition, Committed>, Result<(), StreamError>) {
+        let (mut stored, mut refused) = (BTreeMap::new(), BTreeMap::new());
+        let cluster = &self.settings.cluster;
+        let answer = match self.groups.committed(group, Some(partitions)).await {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                let what = format!("cannot read back the group {group}");
+                return (stored, Err(StreamError::kafka(cluster, &what, refusal)));
+            }
+        };
+        for (partition, answer) in answer {
+            match answer {
+                Ok(committed) => drop(stored.insert(partition, committed)),
+                // Of a partition that is not there, a group has nothing.
+                Err(refusal) if refusal.kind == RefusalKind::UnknownPartition => {}
+                Err(refusal) => drop(refused.insert(partition, refusal)),
+            }
+        }
+        let result = refused.first_key_value().map_or(Ok(()), |(partition, refusal)| {
+            let what = format!("cannot read back {partition} of the group {group}");
+            Err(StreamError::kafka(cluster, &what, refusal.clone()))
+        });
+        let has = self.of(group);
+        has.record(partitions, &stored);
+        has.forget(refused.keys());
+        (stored, result)
     }
 
     /// Records what would be committed as if it were: it is said once.
@@ -187,6 +226,8 @@ impl<G: Groups> Committer<G> {
             .map(|step| (step.partition.clone(), step.to))
             .collect();
         let partitions: Vec<_> = steps.iter().map(|step| step.partition.clone()).collect();
+        // A commit that fails, or is not answered, may have been stored.
+        self.of(group).forget(&partitions);
         let answer = match self.groups.commit(group, &offsets, &stamp.render()).await {
             Ok(answer) => answer,
             // Kafka says it of the whole where it is so of each partition.
@@ -196,8 +237,7 @@ impl<G: Groups> Committer<G> {
                 .collect(),
             Err(refusal) => return Err(self.refused(group, "all partitions", refusal, true)),
         };
-        let stored = self.committed(group, &partitions).await?;
-        self.of(group).record(&partitions, &stored);
+        let (stored, read) = self.read(group, &partitions).await;
         let is_stored = |step: &&Step| {
             stored
                 .get(&step.partition)
@@ -205,6 +245,7 @@ impl<G: Groups> Committer<G> {
         };
         self.report_stored(group, steps.iter().filter(is_stored), stamp);
         let absent = self.judge_refusals(group, answer)?;
+        read?;
         let differs = |(partition, offset): &&(TopicPartition, i64)| {
             let stored = stored.get(partition).map(|committed| committed.offset);
             stored != Some(*offset) && !absent.contains(partition)
@@ -270,8 +311,12 @@ impl<G: Groups> Committer<G> {
             source: refusal,
         };
         if needs_person && is_all {
-            self.refused = Some(error.clone());
-            self.gate.close(LAST_REFUSAL_WAIT);
+            let refused = error.clone();
+            let gate = Gate::new(FIRST_REFUSAL_WAIT);
+            let closed = self.gates.entry(group.to_owned());
+            let closed = closed.or_insert(CommitGate { gate, refused });
+            closed.refused = error.clone();
+            closed.gate.close(LAST_REFUSAL_WAIT);
         }
         error
     }
@@ -302,7 +347,7 @@ impl<G: Groups> Committer<G> {
         for reason in &reasons {
             self.metrics.held(&self.settings.name, reason.name());
         }
-        self.of(group).forget(held);
+        self.of(group).forget(held.iter().map(|step| &step.partition));
         let reasons: Vec<_> = reasons.iter().map(|reason| reason.name()).collect();
         Err(StreamError::Held {
             stream: self.settings.name.clone(),
@@ -316,14 +361,4 @@ impl<G: Groups> Committer<G> {
     fn of(&mut self, group: &str) -> &mut CommittedOffsets {
         self.has.entry(group.to_owned()).or_default()
     }
-}
-
-/// All, or the first refusal. Of a partition that is not there, a group has nothing.
-pub(super) fn by_partition<T>(answer: ByPartition<T>) -> Result<BTreeMap<TopicPartition, T>, Refusal> {
-    let is_unknown = |answer: &Result<T, Refusal>| matches!(answer, Err(refusal) if refusal.kind == RefusalKind::UnknownPartition);
-    answer
-        .into_iter()
-        .filter(|(_, answer)| !is_unknown(answer))
-        .map(|(partition, answer)| Ok((partition, answer?)))
-        .collect()
 }

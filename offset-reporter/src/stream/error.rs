@@ -65,6 +65,17 @@ pub enum StreamError {
         /// The cluster.
         cluster: String,
     },
+    /// Nothing of what the query reads is selected.
+    #[error(
+        "nothing is selected of what the query of {place} reads from Kafka, by source (topic): {sources}; check `source`, \
+         `topics` and `except_topics` of the stream"
+    )]
+    NothingSelected {
+        /// Where the checkpoint is.
+        place: String,
+        /// What there is.
+        sources: String,
+    },
     /// A turn was cut off.
     #[error("the turn was cut off: it did not end within {0:?}")]
     TimeLimit(Duration),
@@ -90,6 +101,7 @@ impl StreamError {
             Self::LogEnds { .. } => "log_ends",
             Self::Held { .. } => "held",
             Self::NoTopic { .. } => "no_topic",
+            Self::NothingSelected { .. } => "nothing_selected",
             Self::TimeLimit(_) => "time_limit",
         }
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::TURN_LIMIT;
 use super::error::StreamError;
 use super::snapshot::Snapshot;
-use crate::board::PartitionState;
+use crate::board::{PartitionState, Waiting};
 use crate::config::RawReport;
 use crate::group::{Edge, Groups};
 use crate::metrics::Metrics;
@@ -34,7 +34,7 @@ pub(super) struct Observer<G> {
     beginnings_interval: Duration,
     beginnings: BTreeMap<TopicPartition, i64>,
     beginnings_at: Option<Instant>,
-    /// The codes with which ends are refused, so that each is logged once.
+    /// The codes with which ends were refused since all were known, so that each is logged once.
     refusals: BTreeSet<String>,
     /// Since when records wait although this batch is the newest.
     waiting: Option<(BatchId, Instant)>,
@@ -140,11 +140,19 @@ impl<G: Groups> Observer<G> {
                 .collect();
         }
         let states = self.states(&groups, &ends);
+        let asked = groups.values().flat_map(TopicOffsets::iter).count();
+        // In a partition that the cluster does not have, nothing waits.
+        let are_known = asked > 0
+            && states.len() == asked
+            && states
+                .values()
+                .all(|state| state.end.is_none() || state.lag().is_some());
         let lag: i64 = states.values().filter_map(PartitionState::lag).sum();
-        let (stalled, valid_for) = (self.waits(newest, lag), self.valid_for);
+        let lag = (lag > 0 || are_known).then_some(lag);
+        let (waiting, valid_for) = (self.waits(newest, lag), self.valid_for);
         self.metrics.board.change(&self.stream, |state| {
             state.partitions = states;
-            state.stalled_since = stalled;
+            state.waiting = waiting;
             state.valid_until = Some(Instant::now() + valid_for);
         });
         self.judge(&groups, &ends)
@@ -172,14 +180,19 @@ impl<G: Groups> Observer<G> {
         states
     }
 
-    /// Since when records wait and no batch was committed.
-    fn waits(&mut self, newest: BatchId, lag: i64) -> Option<Instant> {
-        self.waiting = match self.waiting {
-            _ if lag == 0 => None,
-            Some((batch, since)) if batch == newest => Some((batch, since)),
-            _ => Some((newest, Instant::now())),
+    /// Whether records wait while this batch is the newest. What was known of them before is kept while it is not known.
+    fn waits(&mut self, newest: BatchId, lag: Option<i64>) -> Waiting {
+        let before = self.waiting.filter(|(batch, _)| *batch == newest);
+        self.waiting = match lag {
+            None => before,
+            Some(0) => None,
+            Some(_) => before.or_else(|| Some((newest, Instant::now()))),
         };
-        self.waiting.map(|(_, since)| since)
+        match (lag, self.waiting) {
+            (None, _) => Waiting::Unknown,
+            (_, None) => Waiting::Nothing,
+            (_, Some((_, since))) => Waiting::Since(since),
+        }
     }
 
     /// Whether all ends are known. Each sort of refusal is logged once, and all are counted.
@@ -200,8 +213,9 @@ impl<G: Groups> Observer<G> {
         }
         if codes.is_empty() && !self.refusals.is_empty() {
             tracing::info!("where partitions end is known again");
+            self.refusals.clear();
         }
-        self.refusals = codes;
+        self.refusals.extend(codes);
         if let Some((partition, refusal)) = first {
             return Err(StreamError::LogEnds {
                 partition: partition.clone(),

@@ -1,13 +1,12 @@
 //! Owns what a group has that its checkpoint lacks: found, reported, and forgotten where the stream says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_io::TopicPartition;
+use kafka_io::{ByPartition, Refusal, RefusalKind, TopicPartition};
 use tokio::time::Instant;
 
-use super::committer::by_partition;
 use super::error::StreamError;
 use crate::config::{RawReport, StreamSettings};
 use crate::group::Groups;
@@ -25,6 +24,8 @@ pub(super) struct Pruner<G> {
     /// Partitions that only the group has, and since when that is known.
     stale: BTreeMap<(String, TopicPartition), Instant>,
     pruned_at: Option<Instant>,
+    /// How the last try went, which is reported until the next.
+    pruned: Result<(), StreamError>,
 }
 
 impl<G: Groups> Pruner<G> {
@@ -42,6 +43,7 @@ impl<G: Groups> Pruner<G> {
             metrics,
             stale: BTreeMap::new(),
             pruned_at: None,
+            pruned: Ok(()),
         }
     }
 
@@ -49,7 +51,7 @@ impl<G: Groups> Pruner<G> {
     /// ever. They are reported, and forgotten where the stream says so.
     pub(super) async fn prune(&mut self, groups: &ByGroup) -> Result<(), StreamError> {
         if self.pruned_at.is_some_and(|at| at.elapsed() < self.interval) {
-            return Ok(());
+            return self.pruned.clone();
         }
         self.pruned_at = Some(Instant::now());
         let mut stale = Vec::new();
@@ -61,14 +63,15 @@ impl<G: Groups> Pruner<G> {
                     continue;
                 }
             };
-            let ours: Vec<_> = partitions(offsets).collect();
+            let ours: BTreeSet<_> = partitions(offsets).collect();
             let others = answer
                 .into_iter()
                 .map(|(partition, _)| partition)
                 .filter(|partition| !ours.contains(partition));
             stale.extend(others.map(|partition| (group.clone(), partition)));
         }
-        self.forget(stale).await
+        self.pruned = self.forget(stale).await;
+        self.pruned.clone()
     }
 
     async fn forget(&mut self, found: Vec<(String, TopicPartition)>) -> Result<(), StreamError> {
@@ -90,6 +93,7 @@ impl<G: Groups> Pruner<G> {
         self.metrics
             .board
             .change(&self.settings.name, |state| state.stale_partitions = due.len());
+        let mut result = Ok(());
         for (group, partition) in due {
             if !self.settings.prune {
                 tracing::warn!(group, %partition,
@@ -97,13 +101,25 @@ impl<G: Groups> Pruner<G> {
                 continue;
             }
             let answer = self.groups.forget(&group, std::slice::from_ref(&partition)).await;
-            answer.and_then(by_partition).map_err(|refusal| {
-                let what = format!("cannot forget {partition} of the group {group}");
-                StreamError::kafka(&self.settings.cluster, &what, refusal)
-            })?;
+            if let Err(refusal) = answer.and_then(by_partition) {
+                let what =
+                    format!("cannot forget {partition} of the group {group}, which needs DELETE on it");
+                result = result.and(Err(StreamError::kafka(&self.settings.cluster, &what, refusal)));
+                continue;
+            }
             tracing::info!(group, %partition, "forgotten: the checkpoint lacks it");
             self.stale.remove(&(group, partition));
         }
-        Ok(())
+        result
     }
+}
+
+/// All, or the first refusal. Of a partition that is not there, a group has nothing.
+fn by_partition<T>(answer: ByPartition<T>) -> Result<BTreeMap<TopicPartition, T>, Refusal> {
+    let is_unknown = |answer: &Result<T, Refusal>| matches!(answer, Err(refusal) if refusal.kind == RefusalKind::UnknownPartition);
+    answer
+        .into_iter()
+        .filter(|(_, answer)| !is_unknown(answer))
+        .map(|(partition, answer)| Ok((partition, answer?)))
+        .collect()
 }

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use checkpoint::BatchId;
 
 use crate::plan::Stamp;
-use crate::selection::ByGroup;
+use crate::selection::{ByGroup, unselected};
 use crate::source::{BEFORE_FIRST, Seen};
 
 /// In how many listings, one after the other, the newest batch must be older than what was reported.
@@ -24,6 +24,8 @@ pub(super) struct Snapshot {
     /// Whether the folder was listed to see this.
     listed: bool,
     pub(super) groups: ByGroup,
+    /// The sources and topics of the query, if none of them is selected.
+    pub(super) unselected: Option<String>,
     /// When the checkpoint had it, until the groups have it too.
     pub(super) committed_at: Option<SystemTime>,
 }
@@ -43,6 +45,7 @@ impl Snapshot {
             stamp: Stamp::new(&seen.query, seen.readable, seen.log.timestamp_ms),
             newest: seen.newest,
             listed: seen.listed,
+            unselected: unselected(&seen.log.sources, &groups),
             groups,
             committed_at: seen.committed_at,
         }
@@ -54,6 +57,7 @@ impl Snapshot {
             stamp: Stamp::new(query, BEFORE_FIRST, None),
             newest: BEFORE_FIRST,
             listed: true,
+            unselected: None,
             groups,
             committed_at: None,
         }

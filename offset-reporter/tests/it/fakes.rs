@@ -12,7 +12,7 @@ use offset_reporter::stream::{Shared, Stream};
 use prometheus::Registry;
 
 pub(crate) use self::kafka::FakeKafka;
-pub(crate) use self::store::FakeStore;
+pub(crate) use self::store::{FakeStore, Fault as StoreFault};
 
 /// A stream between fakes.
 pub(crate) struct Stage {

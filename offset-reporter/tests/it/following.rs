@@ -188,12 +188,37 @@ async fn a_stream_is_kept_alive_while_its_checkpoint_cannot_be_read() {
     store.fail(Some(|_| Some(checkpoint::StoreErrorKind::Passing)));
     stage.run(Duration::from_mins(20)).await;
     assert!(stage.kafka.commits().len() >= 3);
-    stage.kafka.end("t", 0, 50);
-    stage.run(Duration::from_secs(20)).await;
-    assert_eq!(
-        stage.metric("lag{group=\"g\",partition=\"0\",stream=\"s\",topic=\"t\"}"),
-        Some(45.0)
-    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_checkpoint_said_is_shown_for_a_while_and_not_for_ever() {
+    let shown = |stage: &Stage| {
+        let of_partition = "{group=\"g\",partition=\"0\",stream=\"s\",topic=\"t\"}";
+        [
+            format!("lag{of_partition}"),
+            format!("processed_offset{of_partition}"),
+            "out_of_range{kind=\"beyond_end\",stream=\"s\"}".to_owned(),
+            "stalled_seconds{stream=\"s\"}".to_owned(),
+        ]
+        .map(|metric| stage.metric(&metric).is_some())
+    };
+    let unreadable: crate::fakes::StoreFault = |_| Some(checkpoint::StoreErrorKind::Passing);
+    for hangs in [false, true] {
+        let store = FakeStore::of_query(QUERY);
+        store.commit(0, 5);
+        let mut stage = Stage::new(&store, &FakeKafka::with(9), "");
+        stage.cycle().await;
+        store.fail((!hangs).then_some(unreadable));
+        store.hang(hangs);
+        stage.failing_cycle().await;
+        assert_eq!(shown(&stage), [true; 4], "one failure is nothing; hangs: {hangs}");
+        stage.run(Duration::from_mins(4)).await;
+        assert_eq!(shown(&stage), [false; 4], "hangs: {hangs}");
+        store.fail(None);
+        store.hang(false);
+        stage.run(Duration::from_mins(6)).await;
+        assert_eq!(shown(&stage), [true; 4], "hangs: {hangs}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,41 +243,6 @@ async fn partitions_come_and_go_with_the_checkpoint() {
         None
     );
     assert_eq!(kafka.has("g", "t", 1), Some(2), "nothing is pruned unasked");
-}
-
-#[tokio::test(start_paused = true)]
-async fn stale_partitions_are_reported_and_forgotten_only_where_that_is_wanted() {
-    for prune in [false, true] {
-        let store = FakeStore::of_query(QUERY);
-        store.commit(0, 5);
-        let kafka = FakeKafka::with(9);
-        kafka.give("g", "old", 3, "");
-        let mut stage = Stage::new(&store, &kafka, &format!("prune = {prune}"));
-        stage.run(Duration::from_mins(30)).await;
-        assert_eq!(kafka.has("g", "old", 0), Some(3), "not stale for long enough");
-        stage.run(Duration::from_mins(40)).await;
-        assert_eq!(kafka.has("g", "old", 0), (!prune).then_some(3));
-        assert_eq!(kafka.has("g", "t", 0), Some(5));
-        if !prune {
-            assert_eq!(stage.metric("stale_partitions{stream=\"s\"}"), Some(1.0));
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn before_its_first_batch_a_query_stands_where_it_began() {
-    let store = FakeStore::of_query(QUERY);
-    store.put("sources/0/0", "\0v1\n{\"t\":{\"0\":3}}");
-    store.plan(0, "{\"t\":{\"0\":30}}");
-    let mut silent = Stage::new(&store, &FakeKafka::with(40), "report_initial = false");
-    silent.cycle().await;
-    assert_eq!(silent.kafka.commits(), [""; 0]);
-    let mut stage = Stage::new(&store, &FakeKafka::with(40), "");
-    stage.cycle().await;
-    assert_eq!(stage.kafka.has("g", "t", 0), Some(3));
-    store.put("commits/0", "v1\n{}");
-    stage.cycle().await;
-    assert_eq!(stage.kafka.has("g", "t", 0), Some(30));
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,32 +278,6 @@ async fn a_dry_run_and_a_stream_that_is_only_observed_commit_nothing() {
     assert_eq!(
         observed.metric("lag{group=\"g\",partition=\"0\",stream=\"s\",topic=\"t\"}"),
         Some(4.0)
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn initial_positions_that_come_after_the_query_are_reported() {
-    let store = FakeStore::of_query(QUERY);
-    let mut stage = Stage::new(&store, &FakeKafka::with(40), "");
-    stage.cycle().await;
-    store.put("sources/0/0", "\0v1\n{\"t\":{\"0\":3}}");
-    stage.run(Duration::from_mins(2)).await;
-    assert_eq!(stage.kafka.has("g", "t", 0), Some(3));
-}
-
-#[tokio::test(start_paused = true)]
-async fn initial_positions_are_reported_after_a_restart_whatever_an_older_query_left() {
-    let store = FakeStore::of_query(QUERY);
-    store.put("sources/0/0", "\0v1\n{\"t\":{\"0\":30},\"u\":{\"0\":30}}");
-    let kafka = FakeKafka::with(40);
-    kafka.end("u", 0, 40);
-    kafka.give("g", "t", 7, "q=1f3a99c2 b=-1 t=0");
-    kafka.give("g", "u", 7, "q=aaaaaaaa b=90 t=1795337460366");
-    let mut stage = Stage::new(&store, &kafka, "rewind = \"never\"");
-    drop(stage.stream.cycle().await);
-    assert_eq!(
-        (kafka.has("g", "t", 0), kafka.has("g", "u", 0)),
-        (Some(30), Some(30))
     );
 }
 

@@ -1,5 +1,7 @@
 //! What is said of lag: what is known now, never what was known or is guessed.
 
+use std::fs::File;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fakes::{FakeKafka, FakeStore, Stage};
@@ -132,4 +134,55 @@ async fn what_retention_removed_before_it_was_processed_is_counted_and_a_topic_m
         Some(0.0),
         "a beginning that is older than that is not believed"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_stands_still_does_not_look_idle_while_its_lag_is_not_known() {
+    let store = FakeStore::of_query(QUERY);
+    store.plan(0, "{\"t\":{\"0\":5,\"1\":9}}");
+    store.put("commits/0", "v1\n{}");
+    let kafka = FakeKafka::with(9);
+    kafka.end("t", 1, 9);
+    let mut stage = Stage::new(&store, &kafka, "");
+    let stalled = |stage: &Stage| stage.metric("stalled_seconds{stream=\"s\"}");
+    stage.run(Duration::from_mins(10)).await;
+    kafka.refuse_end("t", 0, Some("LEADER_NOT_AVAILABLE"));
+    stage.failing_cycle().await;
+    assert_eq!(
+        stalled(&stage),
+        None,
+        "the other partition has no lag, which says nothing"
+    );
+    kafka.refuse_end("t", 0, None);
+    stage.cycle().await;
+    let seconds = stalled(&stage).unwrap();
+    assert!((600.0..=620.0).contains(&seconds), "{seconds}");
+    kafka.end("t", 0, 3);
+    stage.cycle().await;
+    assert_eq!(
+        stalled(&stage),
+        None,
+        "a position beyond the end is no lag of zero"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_sort_of_refusal_is_logged_once_an_outage_however_they_alternate() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let file = Arc::new(File::create(log.path()).unwrap());
+    let subscriber = tracing_subscriber::fmt().with_writer(file).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (_store, mut stage) = followed().await;
+    for outages in 1..3 {
+        for code in ["LEADER_NOT_AVAILABLE", "REQUEST_TIMED_OUT"].repeat(3) {
+            stage.kafka.refuse_end("t", 0, Some(code));
+            stage.failing_cycle().await;
+        }
+        stage.kafka.refuse_end("t", 0, None);
+        stage.cycle().await;
+        let log = std::fs::read_to_string(log.path()).unwrap();
+        for what in ["LEADER_NOT_AVAILABLE", "REQUEST_TIMED_OUT", "is known again"] {
+            assert_eq!(log.matches(what).count(), outages, "{what}: {log}");
+        }
+    }
 }

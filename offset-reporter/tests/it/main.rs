@@ -5,10 +5,12 @@
 mod fake_s3;
 mod fakes;
 mod faults;
+mod first_batch;
 mod following;
 mod log_ends;
 mod loops;
 mod process;
+mod pruning;
 mod refusals;
 mod rewinds;
 mod storage;

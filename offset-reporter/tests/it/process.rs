@@ -254,3 +254,17 @@ fn s3_without_credentials_is_one_sentence_that_names_what_to_set() {
     );
     assert!(told.lines().count() == 1 && told.len() < 300, "{told}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rewind_shows_steps_back_alone() {
+    let mut place = Place::new().await;
+    place.commit(7).await;
+    let cluster = Cluster::new(&connection(&place.broker.bootstrap_servers()).unwrap()).unwrap();
+    let ahead = [(TopicPartition::new("documents", 0), 9)];
+    cluster.commit("ner", &ahead, "by hand").await.unwrap();
+    for shown in ["ner documents-0: 9 -> 7 lowered\n", "nothing is held back\n"] {
+        let output = place.run("", &["rewind", "ner"]);
+        assert!(output.status.success(), "{}", told(&output));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), shown);
+    }
+}

@@ -133,7 +133,7 @@ async fn a_topic_that_is_denied_blocks_no_other() {
     store.put("commits/0", "v1\n{}");
     let kafka = FakeKafka::with(9);
     kafka.end("secret", 0, 9);
-    kafka.deny("secret");
+    kafka.deny("secret", true);
     let mut stage = Stage::new(&store, &kafka, "");
     let told = stage.failing_cycle().await;
     assert!(
@@ -145,6 +145,10 @@ async fn a_topic_that_is_denied_blocks_no_other() {
     store.put("commits/1", "v1\n{}");
     stage.failing_cycle().await;
     assert_eq!(kafka.has("g", "t", 0), Some(6));
+    assert_eq!(stage.metric("commits_total{stream=\"s\"}"), Some(2.0));
+    kafka.deny("secret", false);
+    stage.cycle().await;
+    assert_eq!(kafka.has("g", "secret", 0), Some(8), "it is allowed now");
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,4 +167,69 @@ async fn a_commit_that_cannot_be_read_back_does_not_count_and_is_made_again() {
     stage.cycle().await;
     assert_eq!(kafka.has("g", "t", 0), Some(5));
     assert_eq!(stage.metric("commits_total{stream=\"s\"}"), Some(1.0));
+}
+
+/// A query with two sources, each with a group of its own, whose batch ends at this offset of both.
+fn plan_two_sources(store: &FakeStore, batch: i64, offset: i64) {
+    let line = format!("{{\"t\":{{\"0\":{offset}}}}}\n{{\"u\":{{\"0\":{offset}}}}}");
+    store.plan(batch, &line);
+    store.put(&format!("commits/{batch}"), "v1\n{}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_refused_holds_up_no_other_of_the_stream() {
+    let store = FakeStore::of_query(QUERY);
+    plan_two_sources(&store, 0, 5);
+    let kafka = FakeKafka::with(9);
+    kafka.end("u", 0, 9);
+    kafka.use_group("g.0", true);
+    let mut stage = Stage::new(&store, &kafka, "sources_as = \"group_each\"");
+    let told = stage.failing_cycle().await;
+    assert!(told.contains("group g.0"), "{told}");
+    plan_two_sources(&store, 1, 6);
+    let told = stage.failing_cycle().await;
+    assert!(told.contains("group g.0"), "as long as it waits: {told}");
+    let both = || (kafka.has("g.0", "t", 0), kafka.has("g.1", "u", 0));
+    assert_eq!(both(), (None, Some(6)));
+    kafka.use_group("g.0", false);
+    stage.run(Duration::from_mins(2)).await;
+    assert_eq!(both(), (Some(6), Some(6)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_cannot_be_read_back_holds_up_no_other_of_the_stream() {
+    let store = FakeStore::of_query(QUERY);
+    plan_two_sources(&store, 0, 5);
+    let kafka = FakeKafka::with(9);
+    kafka.end("u", 0, 9);
+    kafka.leave_group("g.0", true);
+    let mut stage = Stage::new(&store, &kafka, "sources_as = \"group_each\"");
+    let told = stage.failing_cycle().await;
+    assert!(told.contains("group g.0"), "{told}");
+    let both = || (kafka.has("g.0", "t", 0), kafka.has("g.1", "u", 0));
+    assert_eq!(both(), (None, Some(5)));
+    kafka.leave_group("g.0", false);
+    stage.cycle().await;
+    assert_eq!(both(), (Some(5), Some(5)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_selects_nothing_of_what_its_query_reads_is_not_well() {
+    for settings in [
+        "source = \"typo\"",
+        "topics = [\"typo\"]",
+        "except_topics = [\"t\"]",
+    ] {
+        let told = Stage::new(&one_batch(), &FakeKafka::with(9), settings)
+            .failing_cycle()
+            .await;
+        assert!(
+            told.contains("/checkpoint") && told.contains("`source`") && told.contains("0 (t)"),
+            "{told}"
+        );
+    }
+    let without_kafka = FakeStore::of_query(QUERY);
+    without_kafka.plan(0, "30");
+    without_kafka.put("commits/0", "v1\n{}");
+    Stage::new(&without_kafka, &FakeKafka::with(9), "").cycle().await;
 }

@@ -155,9 +155,10 @@ async fn a_reporter_that_looks_once_lists_twice_where_a_lower_batch_must_be_conf
         store.remove(&format!("commits/{batch}"));
     }
     let stage = Stage::new(&store, &kafka, "");
-    offset_reporter::reporter::once(vec![stage.stream], 1)
+    let (_, result) = offset_reporter::reporter::once(vec![stage.stream], 1)
         .await
         .unwrap();
+    result.unwrap();
     assert_eq!(kafka.has("g", "t", 0), Some(20));
 }
 
@@ -205,4 +206,129 @@ async fn a_step_back_that_was_made_by_hand_ends_the_hold() {
     store.commit(1, 8);
     stage.run(Duration::from_secs(30)).await;
     assert_eq!(stage.kafka.has("g", "t", 0), Some(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_former_query_did_is_not_said_of_the_one_after_it() {
+    let told = |stage: &Stage| {
+        [
+            "offsets_without_commit",
+            "ended",
+            "last_batch_id",
+            "checkpoint_age_seconds",
+        ]
+        .map(|metric| stage.metric(&format!("{metric}{{stream=\"s\"}}")))
+    };
+    let former = || {
+        let store = ten_batches();
+        store.plan(10, "{\"t\":{\"0\":95}}");
+        store.put("ended", "");
+        store
+    };
+    let begins = |store: &FakeStore| {
+        store.clear();
+        store.put("metadata", &format!("{{\"id\":\"{ANOTHER}\"}}"));
+    };
+    let store = former();
+    let mut stage = Stage::new(&store, &FakeKafka::with(100), "");
+    stage.cycle().await;
+    assert_eq!(told(&stage)[..3], [Some(1.0), Some(1.0), Some(9.0)]);
+    begins(&store);
+    stage.run(Duration::from_secs(80)).await;
+    assert_eq!(told(&stage), [Some(0.0), Some(0.0), None, None]);
+
+    let store = former();
+    let mut stage = Stage::new(&store, &FakeKafka::with(100), "");
+    stage.cycle().await;
+    begins(&store);
+    store.commit(0, 5);
+    store.put("commits/1", "v1\n{}");
+    stage.run(Duration::from_secs(80)).await;
+    assert_eq!(
+        told(&stage),
+        [Some(0.0), Some(0.0), Some(1.0), None],
+        "its newest batch cannot be read"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_committed_meanwhile_is_not_taken_back_unsaid() {
+    let store = ten_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(200), "rewind = \"never\"");
+    stage.cycle().await;
+    stage.kafka.give("g", "t", 150, "by hand");
+    store.commit(10, 100);
+    let told = stage.failing_cycle().await;
+    assert!(
+        told.contains("(lowered)") && told.contains("from 150 to 100"),
+        "{told}"
+    );
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(150));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_whose_answer_was_lost_is_not_taken_for_one_that_was_not_made() {
+    let store = ten_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(200), "");
+    stage.cycle().await;
+    stage.kafka.lose_answers(true);
+    store.commit(10, 100);
+    stage.failing_cycle().await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(100));
+    stage.kafka.lose_answers(false);
+    for folder in ["commits", "offsets"] {
+        store.remove(&format!("{folder}/10"));
+    }
+    stage.kafka.refuse_commits(true);
+    stage.run(Duration::from_secs(90)).await;
+    stage.kafka.refuse_commits(false);
+    stage.run(Duration::from_mins(1)).await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(90));
+    assert_eq!(rewinds(&stage, "rolled_back"), Some(1.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_read_again_before_what_changed_is_committed_and_not_to_keep_it_alive() {
+    let store = ten_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(200), "");
+    stage.cycle().await;
+    stage.kafka.reads();
+    store.commit(10, 100);
+    stage.cycle().await;
+    assert_eq!(stage.kafka.reads(), 2, "before and after");
+    stage.kafka.commits();
+    stage.run(Duration::from_secs(301)).await;
+    assert_eq!((stage.kafka.commits().len(), stage.kafka.reads()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_back_that_was_made_is_known_though_something_failed_after_it() {
+    let store = ten_batches();
+    let kafka = FakeKafka::with(100);
+    kafka.give("g", "t", 95, "by hand");
+    kafka.refuse_end("t", 0, Some("LEADER_NOT_AVAILABLE"));
+    let stage = Stage::new(&store, &kafka, "");
+    let (streams, result) = offset_reporter::reporter::once(vec![stage.stream], 1)
+        .await
+        .unwrap();
+    assert!(result.unwrap_err().to_string().contains("LEADER_NOT_AVAILABLE"));
+    let (group, step) = &streams[0].steps()[0];
+    assert_eq!((group.as_str(), step.from, step.to), ("g", Some(95), 90));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_held_of_a_stream_that_is_only_observed() {
+    let store = ten_batches();
+    let settings = "mode = \"observe\"\nrewind = \"never\"";
+    let mut stage = Stage::new(&store, &FakeKafka::with(100), settings);
+    stage.cycle().await;
+    begin_anew(&store);
+    for _ in 0..20 {
+        stage.cycle().await;
+    }
+    assert_eq!(
+        stage.metric("holds_total{reason=\"new_query\",stream=\"s\"}"),
+        None
+    );
+    assert_eq!(rewinds(&stage, "new_query"), None);
 }

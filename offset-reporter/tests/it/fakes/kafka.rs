@@ -15,9 +15,15 @@ struct Kafka {
     groups: BTreeMap<(String, TopicPartition), Committed>,
     /// Groups with members.
     used: BTreeSet<String>,
+    /// Groups whose coordinator is away.
+    unserved: BTreeSet<String>,
     denied_topics: BTreeSet<String>,
+    /// Topics whose offsets may not be deleted.
+    kept_topics: BTreeSet<String>,
     faults: BTreeSet<Fault>,
     commits: Vec<String>,
+    /// How often it was asked what a group has in certain partitions.
+    reads: usize,
 }
 
 /// What is wrong with the cluster.
@@ -29,6 +35,8 @@ enum Fault {
     EndsHang,
     /// Commits are refused, with a code that passes.
     RefusesCommits,
+    /// Commits are stored, and nobody says so.
+    Mute,
     /// Commits are acknowledged and not stored.
     Forgetful,
 }
@@ -116,12 +124,37 @@ impl FakeKafka {
         }
     }
 
-    pub(crate) fn deny(&self, topic: &str) {
-        self.0.lock().unwrap().denied_topics.insert(topic.to_owned());
+    /// The coordinator of a group goes away, or comes back.
+    pub(crate) fn leave_group(&self, group: &str, is_away: bool) {
+        let unserved = &mut self.0.lock().unwrap().unserved;
+        if is_away {
+            unserved.insert(group.to_owned());
+        } else {
+            unserved.remove(group);
+        }
+    }
+
+    /// A topic may not be described or read, or again may.
+    pub(crate) fn deny(&self, topic: &str, is_denied: bool) {
+        let denied = &mut self.0.lock().unwrap().denied_topics;
+        if is_denied {
+            denied.insert(topic.to_owned());
+        } else {
+            denied.remove(topic);
+        }
+    }
+
+    /// The committed offsets of a topic may not be deleted.
+    pub(crate) fn keep(&self, topic: &str) {
+        self.0.lock().unwrap().kept_topics.insert(topic.to_owned());
     }
 
     pub(crate) fn take_down(&self, is_down: bool) {
         self.set(Fault::Down, is_down);
+    }
+
+    pub(crate) fn lose_answers(&self, is_mute: bool) {
+        self.set(Fault::Mute, is_mute);
     }
 
     pub(crate) fn lose_commits(&self, is_forgetful: bool) {
@@ -131,6 +164,11 @@ impl FakeKafka {
     /// The commits since the last call: `g t-0=5 q=… b=… t=…`.
     pub(crate) fn commits(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().commits)
+    }
+
+    /// How often it was asked, since the last call, what a group has in certain partitions.
+    pub(crate) fn reads(&self) -> usize {
+        std::mem::take(&mut self.0.lock().unwrap().reads)
     }
 
     fn set(&self, fault: Fault, is_so: bool) {
@@ -150,6 +188,14 @@ impl FakeKafka {
             Ok(kafka)
         }
     }
+
+    fn coordinates(&self, group: &str) -> Result<std::sync::MutexGuard<'_, Kafka>, Refusal> {
+        let kafka = self.answers()?;
+        if kafka.unserved.contains(group) {
+            return Err(refusal(RefusalKind::Passing, "NOT_COORDINATOR"));
+        }
+        Ok(kafka)
+    }
 }
 
 fn refusal(kind: RefusalKind, code: &str) -> Refusal {
@@ -158,6 +204,10 @@ fn refusal(kind: RefusalKind, code: &str) -> Refusal {
         code: code.to_owned(),
         reason: "as the test says".to_owned(),
     }
+}
+
+fn topic_denied() -> Refusal {
+    refusal(RefusalKind::Denied, "TOPIC_AUTHORIZATION_FAILED")
 }
 
 impl Groups for FakeKafka {
@@ -182,14 +232,21 @@ impl Groups for FakeKafka {
         group: &str,
         partitions: Option<&[TopicPartition]>,
     ) -> Result<ByPartition<Committed>, Refusal> {
-        let kafka = self.answers()?;
+        let mut kafka = self.coordinates(group)?;
+        kafka.reads += usize::from(partitions.is_some());
         let is_asked = |partition: &TopicPartition| partitions.is_none_or(|asked| asked.contains(partition));
+        let is_denied = |partition: &TopicPartition| kafka.denied_topics.contains(partition.topic.as_str());
         let of_group = kafka
             .groups
             .iter()
-            .filter(|((name, partition), _)| name == group && is_asked(partition));
+            .filter(|((name, partition), _)| name == group && is_asked(partition) && !is_denied(partition));
+        let denied = partitions
+            .into_iter()
+            .flatten()
+            .filter(|partition| is_denied(partition));
         Ok(of_group
             .map(|((_, partition), committed)| (partition.clone(), Ok(committed.clone())))
+            .chain(denied.map(|partition| (partition.clone(), Err(topic_denied()))))
             .collect())
     }
 
@@ -199,7 +256,7 @@ impl Groups for FakeKafka {
         offsets: &[(TopicPartition, i64)],
         metadata: &str,
     ) -> Result<ByPartition<()>, Refusal> {
-        let mut kafka = self.answers()?;
+        let mut kafka = self.coordinates(group)?;
         if kafka.faults.contains(&Fault::RefusesCommits) {
             return Err(refusal(RefusalKind::Passing, "NOT_COORDINATOR"));
         }
@@ -218,7 +275,7 @@ impl Groups for FakeKafka {
             let result = if kafka.used.contains(group) {
                 Err(refusal(RefusalKind::InUse, "UNKNOWN_MEMBER_ID"))
             } else if kafka.denied_topics.contains(partition.topic.as_str()) {
-                Err(refusal(RefusalKind::Denied, "TOPIC_AUTHORIZATION_FAILED"))
+                Err(topic_denied())
             } else if !kafka.ends.contains_key(partition) {
                 Err(refusal(
                     RefusalKind::UnknownPartition,
@@ -241,18 +298,25 @@ impl Groups for FakeKafka {
             };
             told.push((partition.clone(), result));
         }
+        if kafka.faults.contains(&Fault::Mute) {
+            return Err(refusal(RefusalKind::Passing, "REQUEST_TIMED_OUT"));
+        }
         Ok(told)
     }
 
     async fn forget(&self, group: &str, partitions: &[TopicPartition]) -> Result<ByPartition<()>, Refusal> {
+        let mut told = Vec::new();
         let mut kafka = self.answers()?;
-        kafka
-            .groups
-            .retain(|(name, partition), _| name != group || !partitions.contains(partition));
-        Ok(partitions
-            .iter()
-            .map(|partition| (partition.clone(), Ok(())))
-            .collect())
+        for partition in partitions {
+            let result = if kafka.kept_topics.contains(partition.topic.as_str()) {
+                Err(topic_denied())
+            } else {
+                kafka.groups.remove(&(group.to_owned(), partition.clone()));
+                Ok(())
+            };
+            told.push((partition.clone(), result));
+        }
+        Ok(told)
     }
 }
 
