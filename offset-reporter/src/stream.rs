@@ -57,8 +57,8 @@ pub struct Stream<S, G> {
     observer: Observer<G>,
     pruner: Pruner<G>,
     looks: Gate,
-    /// When a look succeeded last.
-    looked_at: Option<Instant>,
+    /// Since when no look succeeded, if the last one did not.
+    unread_since: Option<Instant>,
     /// Why the gate of looks is closed, so that it is reported as long as it is closed.
     unreadable: Option<Arc<SourceError>>,
     /// How the last turn went, and the last answer about ends.
@@ -104,7 +104,7 @@ impl<S: Store, G: Groups> Stream<S, G> {
             observer: Observer::new(names, groups.clone(), metrics.clone(), report),
             pruner: Pruner::new(settings.clone(), report, groups, metrics.clone()),
             looks: Gate::new(report.poll_interval),
-            looked_at: None,
+            unread_since: None,
             unreadable: None,
             reported: Ok(()),
             observed: Ok(()),
@@ -181,10 +181,10 @@ impl<S: Store, G: Groups> Stream<S, G> {
         self.tell_health();
     }
 
-    /// Whether the checkpoint was read lately: what it said long ago is not known now.
+    /// Whether the checkpoint can be read, or could lately: what it said long ago is not known now.
     fn knows_positions(&self) -> bool {
         let longest = SHOWN_INTERVALS * self.list_interval;
-        self.looked_at.is_some_and(|at| at.elapsed() <= longest)
+        self.unread_since.is_none_or(|since| since.elapsed() <= longest)
     }
 
     fn tell_health(&self) {
@@ -214,10 +214,12 @@ impl<S: Store, G: Groups> Stream<S, G> {
 
     async fn look(&mut self) -> Result<(), StreamError> {
         if self.looks.is_open() {
+            // Before it looks: a turn can be cut off.
+            self.unread_since.get_or_insert_with(Instant::now);
             match self.find().await {
                 Ok(found) => {
                     self.looks.pass();
-                    self.looked_at = Some(Instant::now());
+                    self.unread_since = None;
                     self.unreadable = None;
                     self.pending = found.or(self.pending.take());
                 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fakes::{FakeKafka, FakeStore, Stage};
+use crate::fakes::{FakeKafka, FakeStore, Stage, configured};
 
 const QUERY: &str = "1f3a99c2-0195-4220-ade2-7cf05b9724bc";
 const UP: &str = "stream_up{stream=\"s\"}";
@@ -185,4 +185,19 @@ async fn each_sort_of_refusal_is_logged_once_an_outage_however_they_alternate() 
             assert_eq!(log.matches(what).count(), outages, "{what}: {log}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_does_not_answer_makes_no_checkpoint_unknown() {
+    let store = FakeStore::of_query(QUERY);
+    store.commit(0, 5);
+    let mut config = configured("");
+    config.raw.report.list_interval = Duration::from_secs(10);
+    let mut stage = Stage::by(&store, &FakeKafka::with(9), &config, false);
+    stage.cycle().await;
+    stage.kafka.hang_commits(true);
+    store.commit(1, 7);
+    let told = stage.failing_cycle().await;
+    assert!(told.contains("the turn was cut off"), "{told}");
+    assert_eq!(lag(&stage), Some(2.0));
 }

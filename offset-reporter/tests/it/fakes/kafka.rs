@@ -33,6 +33,8 @@ enum Fault {
     Down,
     /// Questions about ends are not answered.
     EndsHang,
+    /// Commits are not answered.
+    CommitsHang,
     /// Commits are refused, with a code that passes.
     RefusesCommits,
     /// Commits are stored, and nobody says so.
@@ -80,6 +82,11 @@ impl FakeKafka {
     /// Nobody answers a question about ends.
     pub(crate) fn hang_ends(&self, hang: bool) {
         self.set(Fault::EndsHang, hang);
+    }
+
+    /// Nobody answers a commit.
+    pub(crate) fn hang_commits(&self, hang: bool) {
+        self.set(Fault::CommitsHang, hang);
     }
 
     pub(crate) fn refuse_commits(&self, refuse: bool) {
@@ -256,6 +263,10 @@ impl Groups for FakeKafka {
         offsets: &[(TopicPartition, i64)],
         metadata: &str,
     ) -> Result<ByPartition<()>, Refusal> {
+        let hangs = self.0.lock().unwrap().faults.contains(&Fault::CommitsHang);
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         let mut kafka = self.coordinates(group)?;
         if kafka.faults.contains(&Fault::RefusesCommits) {
             return Err(refusal(RefusalKind::Passing, "NOT_COORDINATOR"));
