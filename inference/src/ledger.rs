@@ -257,6 +257,11 @@ impl<T> Ledger<T> {
         }
     }
 
+    /// Whether results are under way.
+    pub fn is_awaited(&self) -> bool {
+        self.under_way > 0
+    }
+
     /// The result of a record is acknowledged. Says whether the record was in hand.
     pub fn acknowledge(&mut self, ticket: Ticket) -> bool {
         let Some(partition) = self.homes.remove(&ticket) else {

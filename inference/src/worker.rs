@@ -11,8 +11,9 @@ mod origin;
 mod partitions;
 mod reset;
 mod results;
+mod silence;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::bail;
@@ -26,6 +27,7 @@ use self::lookout::Lookout;
 use self::origin::Origin;
 pub use self::origin::Place;
 pub(crate) use self::reset::{began_again, gone};
+use self::silence::Silence;
 use crate::batch::{Queue, Waiting};
 use crate::config::{OnReset, RawEngine, Shard, Topics};
 use crate::consume::Source;
@@ -89,6 +91,8 @@ pub struct Telemetry {
     pub topics: Condition,
     /// Whether progress can be committed.
     pub progress: Condition,
+    /// Whether results are acknowledged.
+    pub results: Condition,
 }
 
 /// What is to begin now, beside the loop.
@@ -113,6 +117,9 @@ pub struct Worker<C, P, S> {
     stopping: bool,
     /// Whether the last commit failed, and what it held is still to be committed.
     uncommitted: bool,
+    silence: Silence,
+    /// Topics that want a key on each record.
+    wants_keys: BTreeSet<kafka_io::Topic>,
     /// Whether partitions were assigned, be it none.
     assigned: bool,
     /// How many commits began since nothing is in hand and the worker stops.
@@ -162,10 +169,8 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         let queue = Queue::new(settings.engine.slice_rows, settings.engine.slice_bytes);
         let mut lookout = Lookout::new(settings.metadata_interval, parts.topic_id.clone(), now);
         lookout.knows(parts.ledger.partitions());
-        telemetry
-            .metrics
-            .partitions
-            .set(count(parts.ledger.partition_count()));
+        let partitions = count(parts.ledger.partition_count());
+        telemetry.metrics.partitions.set(partitions);
         Self {
             assigned: settings.shard.is_some(),
             parts,
@@ -177,6 +182,8 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             paused: false,
             stopping: false,
             uncommitted: false,
+            silence: Silence::default(),
+            wants_keys: BTreeSet::new(),
             last_commits: None,
             complete: false,
             ended: HashSet::new(),
@@ -196,21 +203,18 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             self.moved = now;
         }
         match happening {
-            Happening::Event(event) => self.on_event(event, now),
-            Happening::Answered(answered) => {
-                self.on_answered(&answered);
-                Ok(())
-            }
-            Happening::Delivery(delivery) => self.on_delivery(&delivery),
-            Happening::Committed(outcome) => self.on_committed(outcome, now),
-            Happening::Inspected(answer) => self.on_inspected(answer, now),
+            Happening::Event(event) => self.on_event(event, now)?,
+            Happening::Answered(answered) => self.on_answered(&answered),
+            Happening::Delivery(delivery) => self.on_delivery(&delivery)?,
+            Happening::Committed(outcome) => self.on_committed(outcome, now)?,
+            Happening::Inspected(answer) => self.on_inspected(answer, now)?,
             Happening::Stop => {
                 tracing::info!(rows = self.parts.ledger.rows(), "finishing what is in hand");
                 self.stopping = true;
-                Ok(())
             }
-            Happening::Turn => Ok(()),
+            Happening::Turn => {}
         }
+        Ok(())
     }
 
     /// Moves on everything that can move without waiting, and says what is to begin.
@@ -236,6 +240,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         self.apply_resets();
         self.release();
         self.pause_or_resume()?;
+        self.report_silence(now);
         let Parts { ledger, keeper, .. } = &mut self.parts;
         let metrics = &self.telemetry.metrics;
         metrics.in_flight_rows.set(count(ledger.rows()));
@@ -251,8 +256,9 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             self.last_commits = Some(0);
         }
         let commit = keeper.begin(ledger, now, last || self.revoking.is_some());
-        if let (Some(_), Some(tries)) = (&commit, &mut self.last_commits) {
-            *tries += 1;
+        if commit.is_some() {
+            self.silence.commit_began(now);
+            self.last_commits = self.last_commits.map(|tries| tries + 1);
         }
         // A worker that stops reads nothing more.
         let inspect = if self.stopping {
@@ -261,14 +267,6 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             self.lookout.ask(ledger, now)
         };
         Ok(Orders { commit, inspect })
-    }
-
-    fn set_uncommitted(&mut self, why: Option<String>) {
-        self.uncommitted = why.is_some();
-        match why {
-            None => self.telemetry.progress.met(),
-            Some(why) => self.telemetry.progress.unmet(why),
-        }
     }
 
     /// When to call [`Self::advance`] though nothing has happened.
@@ -363,6 +361,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
 
     fn on_delivery(&mut self, delivery: &Delivery) -> anyhow::Result<()> {
         let ticket = Ticket(delivery.tag);
+        self.silence.result_ended();
         if let Err(error) = &delivery.result {
             return self.on_undelivered(ticket, error);
         }
@@ -381,6 +380,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
     ) -> anyhow::Result<()> {
         let Parts { ledger, keeper, .. } = &mut self.parts;
         keeper.finish(outcome.is_ok(), ledger, now);
+        self.silence.commit_ended();
         self.telemetry.metrics.committed(&outcome);
         match outcome {
             Ok(_) => self.set_uncommitted(None),

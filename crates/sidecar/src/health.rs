@@ -78,6 +78,18 @@ impl Readiness {
         lines
     }
 
+    /// What is not well, for the end of a sentence: `; progress: the disk is full`.
+    pub(crate) fn unmet(&self) -> String {
+        let mut text = String::new();
+        for (name, met) in &self.lock().conditions {
+            if let Met::No { why, .. } = met {
+                // Writing to a string cannot fail.
+                let _infallible = write!(text, "; {name}: {why}");
+            }
+        }
+        text
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.lock().stopping
     }

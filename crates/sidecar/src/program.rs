@@ -324,7 +324,8 @@ async fn serve<P: Program>(config: P::Config, mode: RunMode, workers: &Handle) -
         readiness.stop();
         stop.cancel();
     };
-    let work = until_stopped(work, on_signal, signals, settings.grace_period);
+    let unmet = || readiness.unmet();
+    let work = until_stopped(work, on_signal, signals, (settings.grace_period, unmet));
     // The admin port answers until the work is done and is then dropped: a slow scrape does not hold up the exit.
     match port {
         None => work.await,

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
+
+/// What comes so soon after a signal is the same one: some supervisors signal a process, and then its group.
+const SAME_SIGNAL: Duration = Duration::from_millis(100);
 
 /// The signals that ask a program to end.
 pub(crate) struct Signals {
@@ -27,14 +30,26 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
+
+    /// The next signal that is not the same as one that came just now.
+    async fn another(&mut self) -> &'static str {
+        let first = Instant::now();
+        loop {
+            let signal = self.next().await;
+            if first.elapsed() >= SAME_SIGNAL {
+                return signal;
+            }
+        }
+    }
 }
 
-/// Waits for the end of `work`. On a signal it calls `stop` and gives the work `grace` to end by itself.
+/// Waits for the end of `work`. On a signal it calls `stop` and gives the work `grace` to end by itself. `unmet` says what
+/// it may have waited for.
 pub(crate) async fn until_stopped(
     work: impl Future<Output = anyhow::Result<()>>,
     stop: impl FnOnce(),
     mut signals: Signals,
-    grace: Duration,
+    (grace, unmet): (Duration, impl FnOnce() -> String),
 ) -> anyhow::Result<()> {
     tokio::pin!(work);
     tokio::select! {
@@ -44,7 +59,7 @@ pub(crate) async fn until_stopped(
     stop();
     tokio::select! {
         result = work => result,
-        () = sleep(grace) => bail!("the work was abandoned: it did not end within the grace period of {grace:?}"),
-        signal = signals.next() => bail!("the work was abandoned: a second signal came ({signal})"),
+        () = sleep(grace) => bail!("the work was abandoned: it did not end within the grace period of {grace:?}{}", unmet()),
+        signal = signals.another() => bail!("the work was abandoned: a second signal came ({signal})"),
     }
 }

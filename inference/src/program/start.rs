@@ -36,8 +36,8 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
         registry,
     } = frame;
     let metrics = Metrics::register(&registry)?;
-    let [kafka, topics, model, progress] =
-        ["kafka", "topics", "model", "progress"].map(|name| readiness.condition(name));
+    let [kafka, topics, model, progress, results] =
+        ["kafka", "topics", "model", "progress", "results"].map(|name| readiness.condition(name));
 
     let (sessions, answers, manifest) = sessions(&config).await?;
     metrics.set_model(&manifest);
@@ -50,6 +50,7 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
         kafka,
         topics,
         progress,
+        results,
     };
     let cluster = Cluster::new(&config.connection)?;
     let mut ledger = Ledger::new(config.raw.output.ordering);
@@ -65,6 +66,7 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
     };
     let (snapshot, (backend, consumer, events)) = begun??;
     telemetry.progress.met();
+    telemetry.results.met();
     let (sink, deliveries) = Producer::new(&config.connection, producer_settings(&config))?;
     let now = Instant::now();
     let parts = Parts {

@@ -75,6 +75,10 @@ impl Origin {
         self.answer == Kind::Replacement
     }
 
+    pub(super) fn has_no_key(&self) -> bool {
+        self.record.key.is_none()
+    }
+
     /// The topic that its result, or the dead letter, goes to.
     pub(super) fn destination<'t>(&self, topics: &'t Topics) -> &'t Topic {
         match (self.answer, &topics.dead_letter) {

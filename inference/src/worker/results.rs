@@ -73,7 +73,16 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         )
     }
 
-    fn ready(&mut self, ticket: Ticket, result: Outgoing) {
+    fn ready(&mut self, ticket: Ticket, mut result: Outgoing) {
+        let topics = &self.settings.topics;
+        if result.key.is_none()
+            && self.wants_keys.contains(&result.topic)
+            && let Some(origin) = self.origins.get_mut(&ticket)
+        {
+            let (why, place) = (DeliveryError::Invalid, origin.place(&topics.input));
+            self.telemetry.metrics.failed("result_invalid", &place);
+            result = origin.replacement(&topics.output, &topics.input, &self.settings.fields, &why);
+        }
         let bytes = result.bytes();
         self.parts.ledger.ready(ticket, result, bytes);
     }
@@ -127,6 +136,10 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             "result_invalid"
         };
         self.telemetry.metrics.failed(class, &place);
+        if *why == DeliveryError::Invalid && origin.has_no_key() {
+            // The next ones do not cost the results beside them another try.
+            self.wants_keys.insert(origin.destination(topics).clone());
+        }
         let result = origin.replacement(&topics.output, &topics.input, &self.settings.fields, why);
         self.parts.ledger.replace(ticket, result);
         Ok(())

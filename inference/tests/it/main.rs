@@ -11,6 +11,7 @@ mod entities;
 mod fakes;
 mod hostile;
 mod members;
+mod once;
 mod predict;
 mod process;
 mod resets;

@@ -305,11 +305,8 @@ async fn check_connect_finds_what_run_could_not_do_and_writes_nothing() {
     // A file stands where the folder would be made.
     std::fs::write(place.path("file"), "").unwrap();
     let below = place.path("file/checkpoint");
-    failed_check(
-        &place,
-        ("INFERENCE_PROGRESS__CHECKPOINT", below.to_str().unwrap()),
-        "progress.checkpoint",
-    );
+    let setting = ("INFERENCE_PROGRESS__CHECKPOINT", below.to_str().unwrap());
+    failed_check(&place, setting, "progress.checkpoint");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -349,13 +346,17 @@ async fn a_second_signal_abandons_the_work() {
     })
     .await
     .unwrap();
-    worker.signal("TERM").unwrap();
+    // One that comes at once is taken for the same.
+    let abandoned = until(PATIENCE, async || {
+        drop(worker.signal("TERM"));
+        worker.log().contains("abandoned").then_some(())
+    });
+    abandoned.await.expect("a second signal counts");
     assert_eq!(worker.exit().await.unwrap().code(), Some(1));
-    let last = worker.log().lines().last().unwrap_or_default().to_owned();
-    assert_eq!(
-        last,
-        "inference: the work was abandoned: a second signal came (SIGTERM)"
-    );
+    let log = worker.log();
+    let last = log.lines().last();
+    let expected = "inference: the work was abandoned: a second signal came (SIGTERM)";
+    assert_eq!(last, Some(expected));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -290,26 +290,28 @@ async fn a_stop_finishes_what_is_in_hand() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn once_ends_though_the_topic_is_written_to_all_the_time() {
+async fn brokers_that_hang_are_told_though_nothing_fails() {
     let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
-    kafka.append(0, (0..200).map(|row| message(&format!("t{row}"))));
-    let (worker, around) = Setup::new(&kafka, Some(folder.path())).worker().await;
-    let busy = async {
-        loop {
-            kafka.append(0, [message("a")]);
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+    let setup = Setup {
+        once: false,
+        ..Setup::new(&kafka, Some(folder.path()))
     };
-    tokio::select! {
-        result = worker.run(CancellationToken::new()) => result.unwrap(),
-        () = busy => unreachable!(),
-        () = tokio::time::sleep(PATIENCE) => panic!("it never ends"),
-    }
-    let records = around.metrics.records.get();
-    assert_eq!(
-        (around.metrics.results.get(), position(folder.path(), 0)),
-        (records, Some(records.cast_signed()))
-    );
+    let (worker, around) = setup.worker().await;
+    kafka.append(0, [message("a")]);
+    kafka.change(|state| state.hold_deliveries = true);
+    let test = async {
+        let says = |what: &str| around.readiness.describe().contains(what).then_some(());
+        until(PATIENCE, async || {
+            says("[-]results: no result was acknowledged for 10s")
+        })
+        .await
+        .expect("it says so");
+        kafka.change(|state| state.hold_deliveries = false);
+        until(PATIENCE, async || says("[+]results"))
+            .await
+            .expect("they answer");
+    };
+    beside(worker, test).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -368,26 +370,4 @@ async fn a_stop_does_not_wait_for_a_checkpoint_that_cannot_be_written() {
             && error.contains("the checkpoint cannot be written"),
         "{error}"
     );
-}
-
-#[tokio::test(start_paused = true)]
-async fn once_ends_with_an_error_if_it_is_stopped_or_nothing_moves() {
-    let (kafka, folder) = (FakeKafka::default(), tempfile::tempdir().unwrap());
-    kafka.append(0, [message("a")]);
-    kafka.change(|state| state.hold_deliveries = true);
-    let setup = Setup {
-        patience: Duration::from_mins(1),
-        ..Setup::new(&kafka, Some(folder.path()))
-    };
-    let (result, _) = run(&setup).await;
-    let error = result.unwrap_err().to_string();
-    assert!(
-        error.starts_with("nothing was read, computed or acknowledged for 60s"),
-        "{error}"
-    );
-    kafka.change(|state| state.hold_deliveries = false);
-    let (worker, _around) = Setup::new(&kafka, Some(folder.path())).worker().await;
-    kafka.change(|state| state.reading.clear());
-    let error = beside(worker, async {}).await.unwrap_err().to_string();
-    assert_eq!(error, "stopped before every partition was read to its end");
 }

@@ -83,13 +83,16 @@ impl Setup {
             keeper: Keeper::new(COMMIT_INTERVAL, Instant::now()),
             topic_id: self.kafka.state().topic_id.clone(),
         };
-        let [kafka, topics, progress] = ["kafka", "topics", "progress"].map(|name| readiness.condition(name));
+        let [kafka, topics, progress, results] =
+            ["kafka", "topics", "progress", "results"].map(|name| readiness.condition(name));
+        results.met();
         let telemetry = Telemetry {
             metrics,
             heartbeat: Heartbeat::default(),
             kafka,
             topics,
             progress,
+            results,
         };
         let worker = worker::Worker::new(parts, self.settings(), telemetry, Instant::now());
         let inputs = Inputs::new(events, answers, deliveries);

@@ -92,7 +92,9 @@ impl Instance {
         let ends = Ends::default();
         ends.state().capacity = setup.queue;
         let readiness = Readiness::default();
-        let [kafka, topics, progress] = ["kafka", "topics", "progress"].map(|name| readiness.condition(name));
+        let [kafka, topics, progress, results] =
+            ["kafka", "topics", "progress", "results"].map(|name| readiness.condition(name));
+        results.met();
         topics.met();
         progress.met();
         let parts = Parts {
@@ -109,6 +111,7 @@ impl Instance {
             kafka,
             topics,
             progress,
+            results,
         };
         let settings: Settings = setup.settings();
         Self {
