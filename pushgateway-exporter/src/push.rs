@@ -82,6 +82,11 @@ impl PushError {
         }
     }
 
+    /// Whether the sink may have taken what was pushed all the same.
+    pub fn may_have_arrived(&self) -> bool {
+        matches!(self, Self::TimedOut(_) | Self::Failed(_))
+    }
+
     /// From an answer that did not come.
     fn without_answer(place: &str, error: &NoAnswer) -> Self {
         let what = format!("{place}: {error}");

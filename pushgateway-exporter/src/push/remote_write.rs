@@ -1,4 +1,5 @@
-//! Owns the way to a receiver of Prometheus' remote write: samples of now, and the end of series that are no more.
+//! Owns the way to a receiver of Prometheus' remote write: samples of now, then the end of series that are no more. Each
+//! has requests of its own, so that a mark that is refused does not cost the samples their place.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +17,9 @@ use crate::remote_write::{HEADERS, Tracker, encode};
 const TRIALS: u32 = 3;
 /// How long to wait before the second trial; each time twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// The most series that are marked as ended in a request: half of what Prometheus itself sends in one.
+const MAX_MARKS: usize = 1000;
 
 /// A receiver.
 #[derive(Debug)]
@@ -48,12 +52,27 @@ impl RemoteWrite {
 
     async fn write(&mut self, target: usize, present: &[Sample]) -> Result<(), PushError> {
         let (labels, tracker) = &mut self.targets[target];
-        let mut samples = tracker.vanished(present);
-        samples.extend_from_slice(present);
-        tracker.sending(present);
-        let body = encode(&samples, labels, clock::milliseconds());
-        self.send(&body).await?;
-        self.targets[target].1.sent(present);
+        let new = tracker.sending(present);
+        let body = encode(present, labels, clock::milliseconds());
+        let sent = self.send(&body).await;
+        if sent.as_ref().is_err_and(|error| !error.may_have_arrived()) {
+            self.targets[target].1.not_sent(&new);
+        }
+        sent
+    }
+
+    /// Marks the series as ended that are not present any more.
+    async fn end(&mut self, target: usize, present: &[Sample]) -> Result<(), PushError> {
+        let vanished = self.targets[target].1.vanished(present);
+        for marks in vanished.chunks(MAX_MARKS) {
+            let body = encode(marks, &self.targets[target].0, clock::milliseconds());
+            let sent = self.send(&body).await;
+            // What is refused once would be refused in each cycle.
+            if matches!(sent, Ok(()) | Err(PushError::Refused(_))) {
+                self.targets[target].1.ended(marks);
+            }
+            sent?;
+        }
         Ok(())
     }
 
@@ -103,11 +122,16 @@ impl RemoteWrite {
 impl Sink for RemoteWrite {
     async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
         let present: Vec<Sample> = document.samples().cloned().collect();
-        self.write(target, &present).await
+        self.write(target, &present).await?;
+        if let Err(error) = self.end(target, &present).await {
+            let labels = &self.targets[target].0;
+            tracing::warn!(?labels, %error, "series that are no more could not be marked as ended");
+        }
+        Ok(())
     }
 
     async fn delete(&mut self, target: usize) -> Result<(), PushError> {
-        self.write(target, &[]).await
+        self.end(target, &[]).await
     }
 
     /// A receiver does not say: each run ends its own series, and another's go on with its next push.
