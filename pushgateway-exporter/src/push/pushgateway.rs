@@ -29,7 +29,7 @@ pub struct Gateway {
     groups: Groups,
     base: String,
     keys: Vec<GroupingKey>,
-    /// The one group that versions up to 0.1.0 pushed all targets to; none, once it is known not to be there.
+    /// The one group that versions up to 0.1.0 pushed all targets to; none, once it has been looked for.
     older: Option<GroupingKey>,
     gzip: bool,
     /// Bytes that were sent.
@@ -100,20 +100,24 @@ impl Gateway {
     }
 
     /// Deletes the group that an exporter up to version 0.1.0 has left, whose series about the targets are the same;
-    /// returns whether it was there.
-    async fn delete_older(&mut self) -> Result<bool, PushError> {
-        let Some(key) = &self.older else {
-            return Ok(false);
+    /// returns whether it was there. It is looked for once: a gateway's list of groups may be long.
+    async fn delete_older(&mut self) -> bool {
+        let Some(key) = self.older.take() else {
+            return false;
         };
-        let groups = self.groups.list().await?.groups;
-        let is_there = groups.iter().any(|group| group.is_shared && group.is_of(key));
-        if is_there {
-            self.groups.delete(key).await?;
-            tracing::info!(group = %key, "deleted the group of an older version, which had all targets");
-        } else {
-            self.older = None;
+        let deleted = self.groups.delete_shared(&key).await;
+        match &deleted {
+            Ok(true) => {
+                tracing::info!(group = %key, "deleted the group of an older version, which had all targets")
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(
+                group = %key,
+                %error,
+                "the group of an older version, if there is one, is not deleted; delete it, or restart"
+            ),
         }
-        Ok(is_there)
+        deleted.unwrap_or_default()
     }
 }
 
@@ -142,7 +146,7 @@ impl Sink for Gateway {
     async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
         let url = self.url(target);
         let mut answer = self.replace(&url, document).await;
-        if says(&answer, OF_ANOTHER_GROUP) && self.delete_older().await? {
+        if says(&answer, OF_ANOTHER_GROUP) && self.delete_older().await {
             answer = self.replace(&url, document).await;
         }
         judge(&url, answer)

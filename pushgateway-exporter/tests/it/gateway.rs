@@ -48,6 +48,10 @@ async fn put_all(gateway: &mut Gateway, samples: &[Sample]) -> Result<(), PushEr
     gateway.put(0, &document).await
 }
 
+/// What a gateway says of a series that another group has.
+const TWICE: &str =
+    "pushed metrics are invalid: x was collected before with the same name and label values\n";
+
 fn ok(_: &Asked) -> (u16, String) {
     (200, String::new())
 }
@@ -235,8 +239,6 @@ async fn a_page_greater_than_any_answer_that_is_kept_can_be_read_by_lines() {
 
 #[tokio::test]
 async fn a_group_of_an_older_version_that_is_in_the_way_is_deleted_and_no_other() {
-    const TWICE: &str =
-        "pushed metrics are invalid: x was collected before with the same name and label values\n";
     let listing = |job: &str, stamp: &str| {
         format!(
             "{{\"data\": [{{\"labels\": {{\"job\": \"{job}\", \"instance\": \"driver\"}}, \"{stamp}\": {{\"metrics\": []}}}}]}}"
@@ -271,6 +273,21 @@ async fn a_group_of_an_older_version_that_is_in_the_way_is_deleted_and_no_other(
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_refusal_stays_one_though_the_group_of_an_older_version_cannot_be_looked_for() {
+    let server = Server::start(|asked| match asked.method.as_str() {
+        "PUT" => (400, TWICE.to_owned()),
+        _ => (503, "not now\n".to_owned()),
+    });
+    let server = server.await;
+    let mut gateway = gateway(&server.url, &Security::default());
+    for _ in 0..2 {
+        assert_eq!(put(&mut gateway).await.unwrap_err().class(), "refused");
+    }
+    let (put, list) = (format!("PUT {PATH}"), "GET /api/v1/metrics".to_owned());
+    assert_eq!(server.lines(), [put.clone(), list, put], "it is looked for once");
 }
 
 #[tokio::test]
