@@ -21,7 +21,7 @@ use crate::push::{OnExit, PushError, Pushed, Pusher, Sink};
 use crate::report::Run;
 use crate::scrape::{NoPage, Scrape};
 use crate::shape::{Shape, Shaped};
-use crate::status::{Status, rename_labels};
+use crate::status::Status;
 use crate::target::Target;
 use crate::{clock, exposition};
 
@@ -248,7 +248,5 @@ fn shaped(body: Vec<u8>, settings: &Settings, labels: &BTreeMap<String, String>)
     let page = exposition::parse(&body);
     // A page of some megabytes goes before its samples are worked on.
     drop(body);
-    let mut shaped = settings.shape.apply(page);
-    rename_labels(&mut shaped.samples, labels);
-    shaped
+    settings.shape.apply(page, labels)
 }

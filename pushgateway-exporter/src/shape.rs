@@ -1,9 +1,10 @@
 //! Owns what of a page is pushed, and under which names.
 //!
-//! Names of Spark's that change with each run are made to stay ([`stable`]); then names are let through or not, the
-//! number of series is kept within its bound ([`limit`]), and types are decided ([`types`]). The law: no foreign metric
-//! is changed or lost, and no series stands twice.
+//! Names of Spark's that change with each run are made to stay ([`stable`]), and labels that the target has, too, get
+//! others ([`labels`]); then names are let through or not, the number of series is kept within its bound ([`limit`]), and
+//! types are decided ([`types`]). The law: no foreign metric is changed or lost, and no series stands twice.
 
+mod labels;
 mod limit;
 mod namespace;
 mod stable;
@@ -72,8 +73,8 @@ pub fn patterns<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Result<
 }
 
 impl Shape {
-    /// What is left of a page.
-    pub fn apply(&self, page: Page) -> Shaped {
+    /// What is left of the page of a target with these labels.
+    pub fn apply(&self, page: Page, of_target: &BTreeMap<String, String>) -> Shaped {
         let mut shaped = Shaped {
             samples: page.samples,
             dropped: page.dropped,
@@ -83,6 +84,7 @@ impl Shape {
         if self.rewrite == Rewrite::Stable {
             stable::rewrite(&mut shaped);
         }
+        labels::rename(&mut shaped.samples, of_target);
         drop_collisions(&mut shaped);
         let before = shaped.samples.len();
         shaped.samples.retain(|sample| self.passes(&sample.name));
@@ -137,7 +139,7 @@ mod tests {
     }
 
     fn apply(shape: &Shape, page: &str) -> Shaped {
-        shape.apply(parse(page.as_bytes()))
+        shape.apply(parse(page.as_bytes()), &BTreeMap::new())
     }
 
     fn names(shaped: &Shaped) -> String {
@@ -226,7 +228,7 @@ mod tests {
             let shape = Shape { max_series, typed, ..shape() };
             let read = parse(page.as_bytes());
             let before = read.samples.len() + read.dropped.total();
-            let shaped = shape.apply(read);
+            let shaped = shape.apply(read, &BTreeMap::new());
             prop_assert!(shaped.samples.len() <= max_series);
             prop_assert_eq!(shaped.samples.len() + shaped.dropped.total(), before);
             let series: HashSet<_> = shaped.samples.iter().map(Sample::series).collect();
@@ -241,7 +243,7 @@ mod tests {
                 samples.iter().filter(|sample| sample.name.starts_with(['x', 'y'])).cloned().collect()
             };
             let read = parse(page.as_bytes());
-            prop_assert_eq!(foreign(&read.samples), foreign(&shape().apply(read).samples));
+            prop_assert_eq!(foreign(&read.samples), foreign(&shape().apply(read, &BTreeMap::new()).samples));
         }
     }
 }

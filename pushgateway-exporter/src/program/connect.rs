@@ -46,7 +46,7 @@ async fn page(config: &Config, scrape: &HttpScrape, target: usize) -> Result<Str
             body.len()
         ));
     }
-    let shaped = config.shape.apply(exposition::parse(&body));
+    let shaped = config.shape.apply(exposition::parse(&body), &target.labels);
     let said = format!(
         "{} bytes, {} samples, {} dropped",
         body.len(),

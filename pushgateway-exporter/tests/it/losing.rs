@@ -102,6 +102,21 @@ async fn what_is_dropped_and_will_be_missed_is_logged_once_and_a_collision_fails
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn series_that_are_equal_once_a_label_is_renamed_fail_the_check() {
+    let place = Place::new().await;
+    let page = "x{target=\"v\"} 1\nx{exported_target=\"v\"} 2\n";
+    let page = Server::start(move |_| (200, page.to_owned())).await;
+    let more = format!("targets.twice.url = \"{}\"\n", page.url);
+    let output = place.run(&more, &["check", "--connect"]).await;
+    let printed = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(
+        printed.contains("failed  targets.twice: ") && printed.contains(": x\n"),
+        "{printed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_scrape_sends_no_old_value_by_remote_write() {
     let place = Place::new().await;
     let served = Arc::new(AtomicUsize::new(0));
