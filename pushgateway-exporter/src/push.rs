@@ -87,6 +87,11 @@ impl PushError {
         matches!(self, Self::TimedOut(_) | Self::Failed(_))
     }
 
+    /// Whether the sink does not answer: it would be the same for every target.
+    pub fn is_without_answer(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::TimedOut(_))
+    }
+
     /// From an answer that did not come.
     fn without_answer(place: &str, error: &NoAnswer) -> Self {
         let what = format!("{place}: {error}");

@@ -228,7 +228,10 @@ async fn once_tells_what_went_wrong_and_pushes_the_rest() {
     pages.give(0, "x 1\n");
     let (two, _) = exporter(&pages, &sink, 2, settings(OnExit::Keep));
     let told = two.once(CancellationToken::new()).await.unwrap_err().to_string();
-    assert_eq!(told, "http://gateway answers 401");
+    assert_eq!(
+        told,
+        "target a: http://gateway answers 401; target b: http://gateway answers 401"
+    );
 }
 
 #[tokio::test(start_paused = true)]
