@@ -3,6 +3,8 @@
 mod groups;
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -30,8 +32,8 @@ pub struct Gateway {
     base: String,
     keys: Vec<GroupingKey>,
     /// The one group that versions up to 0.1.0 pushed all targets to; none, once it has been looked for.
-    older: Option<GroupingKey>,
-    gzip: bool,
+    older: Mutex<Option<GroupingKey>>,
+    gzip: AtomicBool,
     /// Bytes that were sent.
     pub sent: prometheus::IntCounter,
 }
@@ -53,8 +55,8 @@ impl Gateway {
             base: base.trim_end_matches('/').to_owned(),
             client,
             keys: keys.targets,
-            older: Some(keys.older),
-            gzip,
+            older: Mutex::new(Some(keys.older)),
+            gzip: AtomicBool::new(gzip),
             sent,
         }
     }
@@ -63,8 +65,8 @@ impl Gateway {
         format!("{}{}", self.base, self.keys[target].path())
     }
 
-    async fn send(&self, url: &str, document: &Document<'_>) -> Result<Answer, NoAnswer> {
-        let message = if self.gzip {
+    async fn send(&self, url: &str, document: &Document<'_>, gzip: bool) -> Result<Answer, NoAnswer> {
+        let message = if gzip {
             Message {
                 body: compressed(document),
                 headers: vec![TEXT, GZIP],
@@ -80,29 +82,29 @@ impl Gateway {
     }
 
     /// Puts the document there, in a form that the gateway can read.
-    async fn replace(&mut self, url: &str, document: &Document<'_>) -> Result<Answer, NoAnswer> {
-        let answer = self.send(url, document).await;
-        if !self.gzip || !says(&answer, CANNOT_READ) {
+    async fn replace(&self, url: &str, document: &Document<'_>) -> Result<Answer, NoAnswer> {
+        let gzip = self.gzip.load(Ordering::Relaxed);
+        let answer = self.send(url, document, gzip).await;
+        if !gzip || !says(&answer, CANNOT_READ) {
             return answer;
         }
-        self.gzip = false;
-        let answer = self.send(url, document).await;
+        let answer = self.send(url, document, false).await;
         // Else it was not for the compression, or nothing was learned.
-        let is_read = answer.is_ok() && !says(&answer, CANNOT_READ);
-        if is_read {
+        if answer.is_ok() && !says(&answer, CANNOT_READ) {
+            self.gzip.store(false, Ordering::Relaxed);
             tracing::info!(
                 url = self.base,
                 "the gateway cannot read gzip; from now on it gets plain text"
             );
         }
-        self.gzip = !is_read;
         answer
     }
 
     /// Deletes the group that an exporter up to version 0.1.0 has left, whose series about the targets are the same;
     /// returns whether it was there. It is looked for once: a gateway's list of groups may be long.
-    async fn delete_older(&mut self) -> bool {
-        let Some(key) = self.older.take() else {
+    async fn delete_older(&self) -> bool {
+        let older = self.older.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(key) = older else {
             return false;
         };
         let deleted = self.groups.delete_shared(&key).await;
@@ -143,7 +145,7 @@ fn judge(url: &str, answer: Result<Answer, NoAnswer>) -> Result<(), PushError> {
 }
 
 impl Sink for Gateway {
-    async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
+    async fn put(&self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
         let url = self.url(target);
         let mut answer = self.replace(&url, document).await;
         if says(&answer, OF_ANOTHER_GROUP) && self.delete_older().await {
@@ -152,13 +154,13 @@ impl Sink for Gateway {
         judge(&url, answer)
     }
 
-    async fn delete(&mut self, target: usize) -> Result<(), PushError> {
+    async fn delete(&self, target: usize) -> Result<(), PushError> {
         let url = self.url(target);
         judge(&url, self.client.delete(&url).await)
     }
 
     /// The page for Prometheus is the shortest that says it: it is compressed, and its lines need not be kept.
-    async fn owned(&mut self, run: &Labels) -> Result<Vec<bool>, PushError> {
+    async fn owned(&self, run: &Labels) -> Result<Vec<bool>, PushError> {
         let url = format!("{}/metrics", self.base);
         let mut runs = Vec::new();
         let take = |line: &[u8]| {

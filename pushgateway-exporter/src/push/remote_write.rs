@@ -2,6 +2,7 @@
 //! has requests of its own, so that a mark that is refused does not cost the samples their place.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -26,7 +27,7 @@ const MAX_MARKS: usize = 1000;
 pub struct RemoteWrite {
     client: Client,
     url: String,
-    targets: Vec<(BTreeMap<String, String>, Tracker)>,
+    targets: Vec<(BTreeMap<String, String>, Mutex<Tracker>)>,
     /// Bytes that were sent.
     pub sent: prometheus::IntCounter,
 }
@@ -44,32 +45,31 @@ impl RemoteWrite {
             url: url.to_owned(),
             targets: labels
                 .into_iter()
-                .map(|labels| (labels, Tracker::default()))
+                .map(|labels| (labels, Mutex::default()))
                 .collect(),
             sent,
         }
     }
 
-    async fn write(&mut self, target: usize, present: &[Sample]) -> Result<(), PushError> {
-        let (labels, tracker) = &mut self.targets[target];
-        let new = tracker.sending(present);
-        let body = encode(present, labels, clock::milliseconds());
-        let sent = self.send(&body).await;
-        if sent.as_ref().is_err_and(|error| !error.may_have_arrived()) {
-            self.targets[target].1.not_sent(&new);
-        }
-        sent
+    fn tracker(&self, target: usize) -> MutexGuard<'_, Tracker> {
+        let (_, tracker) = &self.targets[target];
+        tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends samples of now.
+    async fn write(&self, target: usize, samples: &[Sample]) -> Result<(), PushError> {
+        let (labels, _) = &self.targets[target];
+        self.send(&encode(samples, labels, clock::milliseconds())).await
     }
 
     /// Marks the series as ended that are not present any more.
-    async fn end(&mut self, target: usize, present: &[Sample]) -> Result<(), PushError> {
-        let vanished = self.targets[target].1.vanished(present);
+    async fn end(&self, target: usize, present: &[Sample]) -> Result<(), PushError> {
+        let vanished = self.tracker(target).vanished(present);
         for marks in vanished.chunks(MAX_MARKS) {
-            let body = encode(marks, &self.targets[target].0, clock::milliseconds());
-            let sent = self.send(&body).await;
+            let sent = self.write(target, marks).await;
             // What is refused once would be refused in each cycle.
             if matches!(sent, Ok(()) | Err(PushError::Refused(_))) {
-                self.targets[target].1.ended(marks);
+                self.tracker(target).ended(marks);
             }
             sent?;
         }
@@ -120,9 +120,14 @@ impl RemoteWrite {
 }
 
 impl Sink for RemoteWrite {
-    async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
+    async fn put(&self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
         let present: Vec<Sample> = document.samples().cloned().collect();
-        self.write(target, &present).await?;
+        let new = self.tracker(target).sending(&present);
+        let sent = self.write(target, &present).await;
+        if sent.as_ref().is_err_and(|error| !error.may_have_arrived()) {
+            self.tracker(target).not_sent(&new);
+        }
+        sent?;
         if let Err(error) = self.end(target, &present).await {
             let labels = &self.targets[target].0;
             tracing::warn!(?labels, %error, "series that are no more could not be marked as ended");
@@ -130,12 +135,12 @@ impl Sink for RemoteWrite {
         Ok(())
     }
 
-    async fn delete(&mut self, target: usize) -> Result<(), PushError> {
+    async fn delete(&self, target: usize) -> Result<(), PushError> {
         self.end(target, &[]).await
     }
 
     /// A receiver does not say: each run ends its own series, and another's go on with its next push.
-    async fn owned(&mut self, _run: &Labels) -> Result<Vec<bool>, PushError> {
+    async fn owned(&self, _run: &Labels) -> Result<Vec<bool>, PushError> {
         Ok(vec![true; self.targets.len()])
     }
 }

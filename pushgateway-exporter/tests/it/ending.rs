@@ -74,6 +74,26 @@ async fn if_it_is_not_known_whose_the_values_are_they_are_marked_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_sink_leaves_time_to_mark_all_targets_down_though_it_does_not_say_whose_they_are() {
+    for (on_exit, owned_slowness) in [(OnExit::MarkDown, 0), (OnExit::Delete, 9)] {
+        let (sink, pages) = (FakeSink::new(), Pages::default());
+        (0..9).for_each(|target| pages.give(target, "x 1\n"));
+        let (exporter, _) = exporter(&pages, &sink, 9, settings(on_exit));
+        let slowing = async {
+            tokio::time::sleep(SHORT / 2).await;
+            sink.ledger(|ledger| {
+                ledger.slowness = Duration::from_millis(1200);
+                ledger.owned_slowness = Duration::from_secs(owned_slowness);
+                ledger.put.clear();
+            });
+        };
+        tokio::join!(run_for(exporter, SHORT), slowing);
+        let marked: Vec<bool> = (0..9).map(|target| sink.put_of(target).len() == 1).collect();
+        assert_eq!(marked, [true; 9], "{on_exit:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_that_never_pushed_changes_nothing() {
     let sink = FakeSink::new();
     sink.judge(|_| Err(PushError::Unreachable("nobody".to_owned())));

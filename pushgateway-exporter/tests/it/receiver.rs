@@ -27,11 +27,11 @@ fn receiver(server: &Server) -> RemoteWrite {
     )
 }
 
-async fn put(receiver: &mut RemoteWrite, names: &[&str]) -> Result<(), PushError> {
+async fn put(receiver: &RemoteWrite, names: &[&str]) -> Result<(), PushError> {
     put_of(receiver, 0, names).await
 }
 
-async fn put_of(receiver: &mut RemoteWrite, target: usize, names: &[&str]) -> Result<(), PushError> {
+async fn put_of(receiver: &RemoteWrite, target: usize, names: &[&str]) -> Result<(), PushError> {
     let samples = names.iter().map(|name| Sample::new(*name, Labels::new(), 1.0));
     let document = Document {
         about: samples.collect(),
@@ -71,9 +71,9 @@ fn ends(name: &str) -> (String, bool) {
 #[tokio::test]
 async fn samples_are_sent_and_a_series_that_vanished_is_ended_once() {
     let server = Server::start(|_| (204, String::new())).await;
-    let mut receiver = receiver(&server);
+    let receiver = receiver(&server);
     for names in [&["a", "b"][..], &["a"], &["a"]] {
-        put(&mut receiver, names).await.unwrap();
+        put(&receiver, names).await.unwrap();
     }
     receiver.delete(0).await.unwrap();
     let asked = server.asked();
@@ -88,9 +88,9 @@ async fn samples_are_sent_and_a_series_that_vanished_is_ended_once() {
 #[tokio::test]
 async fn each_target_has_series_of_its_own() {
     let server = Server::start(|_| (204, String::new())).await;
-    let mut receiver = receiver(&server);
-    put_of(&mut receiver, 0, &["a"]).await.unwrap();
-    put_of(&mut receiver, 1, &["a", "b"]).await.unwrap();
+    let receiver = receiver(&server);
+    put_of(&receiver, 0, &["a"]).await.unwrap();
+    put_of(&receiver, 1, &["a", "b"]).await.unwrap();
     receiver.delete(0).await.unwrap();
     let sent: Vec<_> = server.asked().iter().map(series).collect();
     assert_eq!(sent[1], [lives("a"), lives("b")]);
@@ -105,9 +105,9 @@ async fn an_end_that_did_not_arrive_is_sent_again_and_does_not_fail_the_push() {
         _ => (204, String::new()),
     };
     let server = Server::start(refuse_the_third).await;
-    let mut receiver = receiver(&server);
+    let receiver = receiver(&server);
     for names in [&["a", "b"][..], &["a"], &["a"]] {
-        put(&mut receiver, names).await.unwrap();
+        put(&receiver, names).await.unwrap();
     }
     let sent: Vec<_> = server.asked().iter().map(series).collect();
     assert_eq!(sent[1..], [[lives("a")], [ends("b")], [lives("a")], [ends("b")]]);
@@ -124,14 +124,12 @@ async fn what_is_pushed_in_place_of_a_refused_push_holds_nothing_of_it() {
         }
     });
     let server = server.await;
-    let mut receiver = receiver(&server);
-    put(&mut receiver, &["a", "old"]).await.unwrap();
+    let receiver = receiver(&server);
+    put(&receiver, &["a", "old"]).await.unwrap();
     for _ in 0..2 {
-        let error = put(&mut receiver, &["a", "bad1", "bad2", "old"])
-            .await
-            .unwrap_err();
+        let error = put(&receiver, &["a", "bad1", "bad2", "old"]).await.unwrap_err();
         assert_eq!(error.class(), "refused");
-        put(&mut receiver, &["a"]).await.unwrap();
+        put(&receiver, &["a"]).await.unwrap();
     }
     receiver.delete(0).await.unwrap();
     let accepted: Vec<_> = server
@@ -150,11 +148,11 @@ async fn what_is_pushed_in_place_of_a_refused_push_holds_nothing_of_it() {
 #[tokio::test]
 async fn the_ends_of_many_series_are_sent_a_thousand_at_a_time() {
     let server = Server::start(|_| (204, String::new())).await;
-    let mut receiver = receiver(&server);
+    let receiver = receiver(&server);
     let names: Vec<String> = (0..2500).map(|number| format!("n{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    put(&mut receiver, &names).await.unwrap();
-    put(&mut receiver, &["a"]).await.unwrap();
+    put(&receiver, &names).await.unwrap();
+    put(&receiver, &["a"]).await.unwrap();
     let sizes: Vec<usize> = server.asked().iter().map(|asked| series(asked).len()).collect();
     assert_eq!(sizes, [2500, 1, 1000, 1000, 500]);
 }
@@ -162,7 +160,7 @@ async fn the_ends_of_many_series_are_sent_a_thousand_at_a_time() {
 #[tokio::test]
 async fn a_receiver_that_is_busy_is_asked_three_times() {
     let server = Server::start(|_| (503, "busy\n".to_owned())).await;
-    let error = put(&mut receiver(&server), &["a"]).await.unwrap_err();
+    let error = put(&receiver(&server), &["a"]).await.unwrap_err();
     assert_eq!(error.class(), "failed");
     assert!(error.to_string().contains("answers 503: busy"), "{error}");
     assert_eq!(server.asked().len(), 3);
@@ -181,6 +179,6 @@ async fn a_receiver_that_is_switched_off_is_named_with_the_flag() {
 #[tokio::test]
 async fn what_is_refused_is_refused() {
     let server = Server::start(|_| (400, "out of order sample\n".to_owned())).await;
-    let error = put(&mut receiver(&server), &["a"]).await.unwrap_err();
+    let error = put(&receiver(&server), &["a"]).await.unwrap_err();
     assert_eq!((error.class(), server.asked().len()), ("refused", 1));
 }
