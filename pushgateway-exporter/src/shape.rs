@@ -10,11 +10,11 @@ mod namespace;
 mod stable;
 mod types;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use regex::RegexSet;
 
-use crate::exposition::{Dropped, Page, Reason, Sample, Type};
+use crate::exposition::{Dropped, Page, Reason, Sample, Type, keep_last};
 
 /// How the names begin of what the exporter says itself.
 pub const OWN_PREFIX: &str = "spark_exporter_";
@@ -106,23 +106,22 @@ impl Shape {
 
 /// Of series that are equal now the last is kept, and none whose name is one of the exporter's own: a gateway refuses
 /// a push that has a series twice.
-fn drop_collisions(shaped: &mut Shaped) {
-    let Shaped { samples, dropped, .. } = shaped;
-    let mut seen = HashSet::with_capacity(samples.len());
-    let mut kept = vec![true; samples.len()];
-    for (sample, kept) in samples.iter().zip(&mut kept).rev() {
-        *kept = !sample.name.starts_with(OWN_PREFIX) && seen.insert(sample.series());
-        if !*kept {
+fn drop_collisions(Shaped { samples, dropped, .. }: &mut Shaped) {
+    samples.retain(|sample| {
+        let is_own = sample.name.starts_with(OWN_PREFIX);
+        if is_own {
             dropped.add(Reason::Collision, 1);
             dropped.name(Reason::Collision, &sample.name);
         }
-    }
-    let mut kept = kept.into_iter();
-    samples.retain(|_| kept.next().unwrap_or_default());
+        !is_own
+    });
+    keep_last(samples, dropped, Reason::Collision);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use proptest::prelude::*;
 
     use super::*;

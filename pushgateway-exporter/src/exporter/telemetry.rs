@@ -147,6 +147,11 @@ impl Target {
                 Reason::Collision,
                 "samples are dropped: other series have the same names and labels",
             ),
+            (
+                Reason::Duplicate,
+                "samples are dropped: the page has their series more than once, as when names of streaming queries \
+                 differ only in characters that Spark replaces by _",
+            ),
         ];
         let lost = reasons.into_iter().filter(|(reason, _)| dropped.get(*reason) > 0);
         let before = std::mem::replace(&mut self.lost, lost.clone().map(|(reason, _)| reason).collect());
