@@ -84,8 +84,8 @@ fn has_streaming_metrics(body: &[u8]) -> bool {
 }
 
 async fn gateway(config: &Config) -> anyhow::Result<String> {
-    let raw = &config.raw.pushgateway;
-    let groups = Groups::new(sink_client(config, &raw.url, raw.timeout)?, &raw.url);
+    let client = sink_client(config, config.raw.pushgateway.timeout)?;
+    let groups = Groups::new(client, &config.sink_url);
     Ok(format!("Pushgateway {}", groups.version().await?))
 }
 
