@@ -88,7 +88,7 @@ impl PushError {
         }
     }
 
-    /// Whether the sink may have taken what was pushed all the same.
+    /// Whether the sink may have taken what was pushed all the same: a proxy may answer 502 after the sink has.
     pub fn may_have_arrived(&self) -> bool {
         matches!(self, Self::TimedOut(_) | Self::Failed(_))
     }
@@ -230,8 +230,8 @@ impl<K: Sink> Pusher<K> {
     async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
         let before = std::mem::replace(&mut self.has_pushed[target], true);
         let put = self.sink.put(target, document).await;
-        // What took too long, or was left on its way, may have arrived.
-        self.has_pushed[target] = before || matches!(put, Ok(()) | Err(PushError::TimedOut(_)));
+        // What is left on its way may have arrived, too.
+        self.has_pushed[target] = before || put.as_ref().err().is_none_or(PushError::may_have_arrived);
         put
     }
 }

@@ -106,6 +106,25 @@ async fn a_run_that_never_pushed_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_may_have_arrived_in_spite_of_an_error_is_marked_down() {
+    let message = "answers 502".to_owned();
+    for (error, is_marked) in [
+        (PushError::Failed(message.clone()), true),
+        (PushError::TimedOut(message.clone()), true),
+        (PushError::Denied(message.clone()), false),
+        (PushError::Refused(message), false),
+    ] {
+        let sink = FakeSink::new();
+        sink.judge(move |text| {
+            let is_last = text.contains("target_up 0\n");
+            is_last.then_some(()).ok_or_else(|| error.clone())
+        });
+        run(&sink, OnExit::MarkDown).await;
+        assert_eq!(sink.put_of(0).len(), usize::from(is_marked));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_sink_that_hangs_does_not_hold_up_the_end() {
     let sink = FakeSink::new();
     let pages = Pages::default();
