@@ -18,7 +18,7 @@ use crate::grouping::GroupingKey;
 use crate::report::RUN_INFO;
 
 /// What a gateway says that takes a compressed body for text, or text for what it is not.
-const CANNOT_READ: &str = "text format parsing error in line 1";
+const CANNOT_READ: &str = "text format parsing error in line 1:";
 /// What it says of a series that another group has.
 const OF_ANOTHER_GROUP: &str = "was collected before";
 const TEXT: (&str, &str) = ("content-type", "text/plain; version=0.0.4; charset=utf-8");
@@ -90,7 +90,7 @@ impl Gateway {
         }
         let answer = self.send(url, document, false).await;
         // Else it was not for the compression, or nothing was learned.
-        if answer.is_ok() && !says(&answer, CANNOT_READ) {
+        if answer.as_ref().is_ok_and(is_success) {
             self.gzip.store(false, Ordering::Relaxed);
             tracing::info!(
                 url = self.base,
@@ -130,9 +130,13 @@ fn says(answer: &Result<Answer, NoAnswer>, words: &str) -> bool {
     answer.as_ref().is_ok_and(is_said)
 }
 
+fn is_success(answer: &Answer) -> bool {
+    (200..300).contains(&answer.status)
+}
+
 fn judge(url: &str, answer: Result<Answer, NoAnswer>) -> Result<(), PushError> {
     match answer {
-        Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
+        Ok(answer) if is_success(&answer) => Ok(()),
         Ok(answer) => {
             let why = match &answer.location {
                 Some(location) => format!("it has moved to {location}"),

@@ -120,6 +120,44 @@ async fn a_gateway_that_cannot_read_gzip_gets_plain_text_from_then_on() {
 }
 
 #[tokio::test]
+async fn gzip_is_blamed_only_if_the_first_line_cannot_be_read_and_plain_text_can() {
+    for (compressed, plain, requests) in [
+        (
+            (400, "text format parsing error in line 12: invalid metric name\n"),
+            (200, ""),
+            2,
+        ),
+        (
+            (400, "text format parsing error in line 1: invalid metric name\n"),
+            (400, "x is a gauge\n"),
+            4,
+        ),
+        (
+            (400, "text format parsing error in line 1: invalid metric name\n"),
+            (503, "not now\n"),
+            4,
+        ),
+    ] {
+        let server = Server::start(move |asked| {
+            let is_compressed = asked.headers.contains_key("content-encoding");
+            let (status, text) = if is_compressed { compressed } else { plain };
+            (status, text.to_owned())
+        });
+        let server = server.await;
+        let gateway = gateway(&server.url, &Security::default());
+        for _ in 0..2 {
+            put(&gateway).await.unwrap_err();
+        }
+        let asked = server.asked();
+        assert_eq!(asked.len(), requests, "{compressed:?} {plain:?}");
+        assert!(
+            asked[requests / 2].headers.contains_key("content-encoding"),
+            "it is tried again"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_with_the_gateways_words_and_gzip_is_not_blamed() {
     let server = Server::start(|_| (400, "pushed metrics are invalid:\n* x is a gauge\n".to_owned())).await;
     let gateway = gateway(&server.url, &Security::default());
