@@ -192,13 +192,13 @@ impl<S: Scrape, K: Sink> Exporter<S, K> {
     /// Pushes all targets, one after another, as long as there is time and a connection.
     async fn push_all(&mut self) -> Vec<Push> {
         let began = Instant::now();
-        let mut pushes = Vec::new();
+        let mut all = Vec::new();
         let targets = self.statuses.len();
         for (turn, target) in (self.first..targets).chain(0..self.first).enumerate() {
             let left = PUSH_BUDGET.saturating_sub(began.elapsed());
             let pushed = self.push(target, left).await;
             let is_over = began.elapsed() >= PUSH_BUDGET || matches!(pushed, Err(PushError::Unreachable(_)));
-            pushes.push((target, pushed));
+            all.push((target, pushed));
             if is_over {
                 // One that takes all the time does not get it a second time in a row.
                 self.first = if turn == 0 { (target + 1) % targets } else { target };
@@ -206,7 +206,7 @@ impl<S: Scrape, K: Sink> Exporter<S, K> {
             }
         }
         self.telemetry.metrics.push.observe(began.elapsed().as_secs_f64());
-        pushes
+        all
     }
 
     async fn push(&mut self, target: usize, left: Duration) -> Result<Pushed, PushError> {

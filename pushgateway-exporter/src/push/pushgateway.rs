@@ -110,7 +110,7 @@ impl Gateway {
         let deleted = self.groups.delete_shared(&key).await;
         match &deleted {
             Ok(true) => {
-                tracing::info!(group = %key, "deleted the group of an older version, which had all targets")
+                tracing::info!(group = %key, "deleted the group of an older version, which had all targets");
             }
             Ok(false) => {}
             Err(error) => tracing::warn!(
