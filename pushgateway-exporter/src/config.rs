@@ -35,6 +35,8 @@ pub struct Config {
     pub shape: Shape,
     /// The labels that all targets share.
     pub group: GroupingKey,
+    /// The address of the sink in its usual form.
+    pub sink_url: String,
     /// How the sink is asked.
     pub sink_security: Security,
     /// What was said, for what needs no checking.
@@ -49,7 +51,7 @@ impl TryFrom<Raw> for Config {
         let group = check_group(&raw.group, &mut problems);
         let targets = targets::check(&raw, &mut problems);
         let shape = check_shape(&raw.shape, &mut problems);
-        let sink_security = check_sink(&raw, &mut problems);
+        let (sink_url, sink_security) = check_sink(&raw, &mut problems);
         check_times(&raw, &mut problems);
         let Some(group) = group else {
             return Err(problems);
@@ -58,6 +60,7 @@ impl TryFrom<Raw> for Config {
             targets,
             shape,
             group,
+            sink_url,
             sink_security,
             raw,
         })
@@ -124,7 +127,7 @@ fn check_gateway(url: &str, problems: &mut Problems) {
     }
 }
 
-fn check_sink(raw: &Raw, problems: &mut Problems) -> Security {
+fn check_sink(raw: &Raw, problems: &mut Problems) -> (String, Security) {
     let (table, url, security) = match raw.push.sink {
         SinkKind::Pushgateway => ("pushgateway", &raw.pushgateway.url, &raw.pushgateway.security),
         SinkKind::RemoteWrite => ("remote_write", &raw.remote_write.url, &raw.remote_write.security),
@@ -132,14 +135,20 @@ fn check_sink(raw: &Raw, problems: &mut Problems) -> Security {
             if raw.http.address == raw.admin.address && raw.http.address.port() != 0 {
                 problems.add("http.address", "is the address of the admin port as well");
             }
-            return Security::default();
+            return (
+                format!("http://{}/metrics", raw.http.address),
+                Security::default(),
+            );
         }
     };
-    check_url(&format!("{table}.url"), url, problems);
+    let url = check_url(&format!("{table}.url"), url, problems).unwrap_or_default();
     if raw.push.sink == SinkKind::Pushgateway {
-        check_gateway(url, problems);
+        check_gateway(&url, problems);
     }
-    Security::check(&format!("{table}.security"), security, problems)
+    (
+        url,
+        Security::check(&format!("{table}.security"), security, problems),
+    )
 }
 
 fn check_times(raw: &Raw, problems: &mut Problems) {
@@ -258,6 +267,20 @@ mod tests {
                 found.contains(&format!("{label} has a key of its own")),
                 "{found}"
             );
+        }
+    }
+
+    #[test]
+    fn the_address_of_a_sink_has_its_usual_form() {
+        for (said, meant) in [
+            ("pushgateway.url = \"HTTPS://Gateway:443 \"", "https://gateway/"),
+            (
+                "push.sink = \"remote_write\"\nremote_write.url = \" HTTPS://r/write\"",
+                "https://r/write",
+            ),
+            ("push.sink = \"http\"", "http://127.0.0.1:9467/metrics"),
+        ] {
+            assert_eq!(checked(said).unwrap().sink_url, meant);
         }
     }
 

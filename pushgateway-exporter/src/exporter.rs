@@ -21,7 +21,7 @@ use crate::push::{OnExit, PushError, Pushed, Pusher, Sink};
 use crate::report::Run;
 use crate::scrape::{NoPage, Scrape};
 use crate::shape::{Shape, Shaped};
-use crate::status::{Status, rename_labels};
+use crate::status::Status;
 use crate::target::Target;
 use crate::{clock, exposition};
 
@@ -67,6 +67,9 @@ struct Scraped {
     page: Result<Vec<u8>, NoPage>,
     permit: Option<OwnedSemaphorePermit>,
 }
+
+/// How the push of a target went.
+type Push = (usize, Result<Pushed, PushError>);
 
 impl<S: Scrape, K: Sink> Exporter<S, K> {
     /// From `scrape`, which gives the pages of these targets, to `sink`.
@@ -126,13 +129,13 @@ impl<S: Scrape, K: Sink> Exporter<S, K> {
         self.telemetry.heartbeat.beat();
         let began = Instant::now();
         let mut problems = stop.run_until_cancelled(self.scrape_all()).await?;
-        let (failure, refusals) = self.push_all().await;
+        let pushes = self.push_all().await;
+        let trouble = trouble(&pushes);
         let all_were_there = self.statuses.iter().all(|status| status.last_success.is_some());
-        self.pace.cycle_ended(failure.is_none(), all_were_there);
+        self.pace.cycle_ended(trouble.is_none(), all_were_there);
         self.telemetry
-            .cycle(&self.statuses, failure.as_deref(), began.elapsed());
-        problems.extend(failure);
-        problems.extend(refusals);
+            .cycle(&self.statuses, trouble.as_deref(), began.elapsed());
+        problems.extend(pushes.iter().filter_map(|push| self.problem(push)));
         Some(problems)
     }
 
@@ -186,22 +189,16 @@ impl<S: Scrape, K: Sink> Exporter<S, K> {
         problem
     }
 
-    /// Pushes all targets, one after another; returns the first failure, and which targets are refused.
-    async fn push_all(&mut self) -> (Option<String>, Vec<String>) {
+    /// Pushes all targets, one after another, as long as there is time and a connection.
+    async fn push_all(&mut self) -> Vec<Push> {
         let began = Instant::now();
-        let (mut failure, mut refusals) = (None, Vec::new());
+        let mut all = Vec::new();
         let targets = self.statuses.len();
         for (turn, target) in (self.first..targets).chain(0..self.first).enumerate() {
             let left = PUSH_BUDGET.saturating_sub(began.elapsed());
             let pushed = self.push(target, left).await;
             let is_over = began.elapsed() >= PUSH_BUDGET || matches!(pushed, Err(PushError::Unreachable(_)));
-            match pushed {
-                Ok(Pushed::Whole) => {}
-                Ok(Pushed::WithoutSamples(why)) => {
-                    refusals.push(format!("target {}: {why}", self.statuses[target].name));
-                }
-                Err(error) => failure = failure.or_else(|| Some(error.to_string())),
-            }
+            all.push((target, pushed));
             if is_over {
                 // One that takes all the time does not get it a second time in a row.
                 self.first = if turn == 0 { (target + 1) % targets } else { target };
@@ -209,7 +206,7 @@ impl<S: Scrape, K: Sink> Exporter<S, K> {
             }
         }
         self.telemetry.metrics.push.observe(began.elapsed().as_secs_f64());
-        (failure, refusals)
+        all
     }
 
     async fn push(&mut self, target: usize, left: Duration) -> Result<Pushed, PushError> {
@@ -225,6 +222,16 @@ impl<S: Scrape, K: Sink> Exporter<S, K> {
         pushed
     }
 
+    /// What went wrong with the push of a target.
+    fn problem(&self, (target, pushed): &Push) -> Option<String> {
+        let why = match pushed {
+            Ok(Pushed::Whole) => return None,
+            Ok(Pushed::WithoutSamples(why)) => why.clone(),
+            Err(error) => error.to_string(),
+        };
+        Some(format!("target {}: {why}", self.statuses[*target].name))
+    }
+
     async fn finish(mut self) {
         let on_exit = self.settings.on_exit;
         let finish = self.pusher.finish(&self.statuses, on_exit);
@@ -238,6 +245,14 @@ impl<S: Scrape, K: Sink> Exporter<S, K> {
     }
 }
 
+/// What is wrong with the sink, and not with some targets: it does not answer, or takes none of them.
+fn trouble(pushes: &[Push]) -> Option<String> {
+    let takes_some = pushes.iter().any(|(_, pushed)| pushed.is_ok());
+    let mut errors = pushes.iter().filter_map(|(_, pushed)| pushed.as_ref().err());
+    let of_sink = errors.find(|error| !takes_some || error.is_without_answer());
+    of_sink.map(ToString::to_string)
+}
+
 /// Ends when a push may not take longer after a signal.
 async fn overdue(stop: &CancellationToken) {
     stop.cancelled().await;
@@ -248,7 +263,5 @@ fn shaped(body: Vec<u8>, settings: &Settings, labels: &BTreeMap<String, String>)
     let page = exposition::parse(&body);
     // A page of some megabytes goes before its samples are worked on.
     drop(body);
-    let mut shaped = settings.shape.apply(page);
-    rename_labels(&mut shaped.samples, labels);
-    shaped
+    settings.shape.apply(page, labels)
 }

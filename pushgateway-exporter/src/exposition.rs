@@ -8,7 +8,7 @@ mod parse;
 mod render;
 mod repair;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 pub use labels::Labels;
 pub use parse::parse;
@@ -205,22 +205,19 @@ pub fn family<'n>(name: &'n str, types: &BTreeMap<String, Type>) -> &'n str {
         .unwrap_or(name)
 }
 
-/// One sample a series: the last. Returns how many were removed.
-pub fn keep_last(samples: &mut Vec<Sample>) -> usize {
-    let before = samples.len();
-    let mut last = HashMap::with_capacity(before);
-    for (place, sample) in samples.iter().enumerate() {
-        last.insert(sample.series(), place);
-    }
-    if last.len() < before {
-        let mut kept = vec![false; before];
-        for place in last.into_values() {
-            kept[place] = true;
+/// Keeps one sample a series, the last; the others are dropped for this reason.
+pub fn keep_last(samples: &mut Vec<Sample>, dropped: &mut Dropped, reason: Reason) {
+    let mut seen = HashSet::with_capacity(samples.len());
+    let mut kept = vec![true; samples.len()];
+    for (sample, kept) in samples.iter().zip(&mut kept).rev() {
+        *kept = seen.insert(sample.series());
+        if !*kept {
+            dropped.add(reason, 1);
+            dropped.name(reason, &sample.name);
         }
-        let mut kept = kept.into_iter();
-        samples.retain(|_| kept.next().unwrap_or_default());
     }
-    before - samples.len()
+    let mut kept = kept.into_iter();
+    samples.retain(|_| kept.next().unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -235,7 +232,9 @@ mod tests {
             Sample::new("x", Labels::new(), 2.0),
             Sample::new("x", labels.clone(), 3.0),
         ];
-        assert_eq!(keep_last(&mut samples), 1);
+        let mut dropped = Dropped::default();
+        keep_last(&mut samples, &mut dropped, Reason::Collision);
+        assert_eq!(dropped.get(Reason::Collision), 1);
         assert_eq!(
             samples,
             [

@@ -31,9 +31,9 @@ impl Pace {
         }
     }
 
-    /// A cycle is over: whether its push went through, and whether each target has been there once.
-    pub fn cycle_ended(&mut self, is_pushed: bool, all_were_there: bool) {
-        self.failed_pushes = if is_pushed {
+    /// A cycle is over: whether the sink takes pushes, and whether each target has been there once.
+    pub fn cycle_ended(&mut self, is_taking: bool, all_were_there: bool) {
+        self.failed_pushes = if is_taking {
             0
         } else {
             self.failed_pushes.saturating_add(1)

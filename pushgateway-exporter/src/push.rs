@@ -5,9 +5,13 @@ mod printed;
 mod pushgateway;
 mod remote_write;
 
+use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use self::http::{Pull, PullPort};
@@ -21,20 +25,22 @@ use crate::report::Run;
 use crate::status::Status;
 
 /// How long the question may take whose values the sink has; what is left of the end's time is for marking down.
-const OWNERS_TIMEOUT: Duration = Duration::from_millis(1500);
+const OWNERS_TIMEOUT: Duration = Duration::from_millis(500);
+/// The most of the last pushes that are on their way at a time.
+const MAX_LAST_PUSHES: usize = 16;
 
 /// Where documents go. Targets are known by their numbers.
-pub trait Sink: Send {
+pub trait Sink: Send + Sync + 'static {
     /// Sends the document of a target in the place of the one before.
     fn put(
-        &mut self,
+        &self,
         target: usize,
         document: &Document<'_>,
     ) -> impl Future<Output = Result<(), PushError>> + Send;
     /// Removes what was sent of a target.
-    fn delete(&mut self, target: usize) -> impl Future<Output = Result<(), PushError>> + Send;
+    fn delete(&self, target: usize) -> impl Future<Output = Result<(), PushError>> + Send;
     /// For each target, whether the values at the sink are those of the run with these labels.
-    fn owned(&mut self, run: &Labels) -> impl Future<Output = Result<Vec<bool>, PushError>> + Send;
+    fn owned(&self, run: &Labels) -> impl Future<Output = Result<Vec<bool>, PushError>> + Send;
 }
 
 /// What becomes of the values when the program ends.
@@ -82,6 +88,16 @@ impl PushError {
         }
     }
 
+    /// Whether the sink may have taken what was pushed all the same: a proxy may answer 502 after the sink has.
+    pub fn may_have_arrived(&self) -> bool {
+        matches!(self, Self::TimedOut(_) | Self::Failed(_))
+    }
+
+    /// Whether the sink does not answer: it would be the same for every target.
+    pub fn is_without_answer(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::TimedOut(_))
+    }
+
     /// From an answer that did not come.
     fn without_answer(place: &str, error: &NoAnswer) -> Self {
         let what = format!("{place}: {error}");
@@ -119,7 +135,7 @@ pub enum Pushed {
 /// Pushes what is known of targets through a sink.
 #[derive(Debug)]
 pub struct Pusher<K> {
-    sink: K,
+    sink: Arc<K>,
     run: Run,
     /// For each target, whether something may have arrived.
     has_pushed: Vec<bool>,
@@ -129,7 +145,7 @@ impl<K: Sink> Pusher<K> {
     /// Through this sink, so many targets.
     pub fn new(sink: K, run: Run, targets: usize) -> Self {
         Self {
-            sink,
+            sink: Arc::new(sink),
             run,
             has_pushed: vec![false; targets],
         }
@@ -154,7 +170,7 @@ impl<K: Sink> Pusher<K> {
     /// Leaves the values in the state that is wanted after the end.
     ///
     /// # Errors
-    /// The first of the targets' errors.
+    /// One of the targets' errors.
     pub async fn finish(&mut self, statuses: &[Status], on_exit: OnExit) -> Result<(), PushError> {
         if on_exit == OnExit::Keep || !self.has_pushed.contains(&true) {
             return Ok(());
@@ -164,30 +180,40 @@ impl<K: Sink> Pusher<K> {
         } else {
             None
         };
-        let mut ended = Ok(());
+        let permits = Arc::new(Semaphore::new(MAX_LAST_PUSHES));
+        let mut ends = JoinSet::new();
         for (target, status) in statuses.iter().enumerate() {
             if !self.has_pushed[target] {
                 continue;
             }
             let is_owned = owned.as_ref().map(|owned| owned.get(target) == Some(&true));
-            let done = match is_owned {
-                None => self.sink.put(target, &self.run.ending(status)).await,
-                Some(true) => self.sink.delete(target).await,
-                Some(false) => {
-                    tracing::info!(
-                        target_name = status.name,
-                        "another run has replaced the values; they are kept"
-                    );
-                    Ok(())
+            if is_owned == Some(false) {
+                tracing::info!(
+                    target_name = status.name,
+                    "another run has replaced the values; they are kept"
+                );
+                continue;
+            }
+            let (sink, permits) = (self.sink.clone(), permits.clone());
+            let mark = is_owned.is_none().then(|| self.run.ending(status));
+            ends.spawn(async move {
+                // Nobody closes it.
+                let _permit = permits.acquire_owned().await.ok();
+                match mark {
+                    Some(mark) => sink.put(target, &mark).await,
+                    None => sink.delete(target).await,
                 }
-            };
-            ended = ended.and(done);
+            });
+        }
+        let mut ended = Ok(());
+        while let Some(joined) = ends.join_next().await {
+            ended = ended.and(joined.unwrap_or_else(|error| resume_unwind(error.into_panic())));
         }
         ended
     }
 
     /// Whose values the sink has; `None` if it did not say so in time.
-    async fn owned(&mut self) -> Option<Vec<bool>> {
+    async fn owned(&self) -> Option<Vec<bool>> {
         let labels = self.run.labels();
         let why = match timeout(OWNERS_TIMEOUT, self.sink.owned(&labels)).await {
             Ok(Ok(owned)) => return Some(owned),
@@ -204,8 +230,8 @@ impl<K: Sink> Pusher<K> {
     async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
         let before = std::mem::replace(&mut self.has_pushed[target], true);
         let put = self.sink.put(target, document).await;
-        // What took too long, or was left on its way, may have arrived.
-        self.has_pushed[target] = before || matches!(put, Ok(()) | Err(PushError::TimedOut(_)));
+        // What is left on its way may have arrived, too.
+        self.has_pushed[target] = before || put.as_ref().err().is_none_or(PushError::may_have_arrived);
         put
     }
 }

@@ -1,19 +1,20 @@
 //! Owns what of a page is pushed, and under which names.
 //!
-//! Names of Spark's that change with each run are made to stay ([`stable`]); then names are let through or not, the
-//! number of series is kept within its bound ([`limit`]), and types are decided ([`types`]). The law: no foreign metric
-//! is changed or lost, and no series stands twice.
+//! Names of Spark's that change with each run are made to stay ([`stable`]), and labels that the target has, too, get
+//! others ([`labels`]); then names are let through or not, the number of series is kept within its bound ([`limit`]), and
+//! types are decided ([`types`]). The law: no foreign metric is changed or lost, and no series stands twice.
 
+mod labels;
 mod limit;
 mod namespace;
 mod stable;
 mod types;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use regex::RegexSet;
 
-use crate::exposition::{Dropped, Page, Reason, Sample, Type};
+use crate::exposition::{Dropped, Page, Reason, Sample, Type, keep_last};
 
 /// How the names begin of what the exporter says itself.
 pub const OWN_PREFIX: &str = "spark_exporter_";
@@ -72,8 +73,8 @@ pub fn patterns<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Result<
 }
 
 impl Shape {
-    /// What is left of a page.
-    pub fn apply(&self, page: Page) -> Shaped {
+    /// What is left of the page of a target with these labels.
+    pub fn apply(&self, page: Page, of_target: &BTreeMap<String, String>) -> Shaped {
         let mut shaped = Shaped {
             samples: page.samples,
             dropped: page.dropped,
@@ -83,6 +84,7 @@ impl Shape {
         if self.rewrite == Rewrite::Stable {
             stable::rewrite(&mut shaped);
         }
+        labels::rename(&mut shaped.samples, of_target);
         drop_collisions(&mut shaped);
         let before = shaped.samples.len();
         shaped.samples.retain(|sample| self.passes(&sample.name));
@@ -104,23 +106,22 @@ impl Shape {
 
 /// Of series that are equal now the last is kept, and none whose name is one of the exporter's own: a gateway refuses
 /// a push that has a series twice.
-fn drop_collisions(shaped: &mut Shaped) {
-    let Shaped { samples, dropped, .. } = shaped;
-    let mut seen = HashSet::with_capacity(samples.len());
-    let mut kept = vec![true; samples.len()];
-    for (sample, kept) in samples.iter().zip(&mut kept).rev() {
-        *kept = !sample.name.starts_with(OWN_PREFIX) && seen.insert(sample.series());
-        if !*kept {
+fn drop_collisions(Shaped { samples, dropped, .. }: &mut Shaped) {
+    samples.retain(|sample| {
+        let is_own = sample.name.starts_with(OWN_PREFIX);
+        if is_own {
             dropped.add(Reason::Collision, 1);
             dropped.name(Reason::Collision, &sample.name);
         }
-    }
-    let mut kept = kept.into_iter();
-    samples.retain(|_| kept.next().unwrap_or_default());
+        !is_own
+    });
+    keep_last(samples, dropped, Reason::Collision);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -137,7 +138,7 @@ mod tests {
     }
 
     fn apply(shape: &Shape, page: &str) -> Shaped {
-        shape.apply(parse(page.as_bytes()))
+        shape.apply(parse(page.as_bytes()), &BTreeMap::new())
     }
 
     fn names(shaped: &Shaped) -> String {
@@ -226,7 +227,7 @@ mod tests {
             let shape = Shape { max_series, typed, ..shape() };
             let read = parse(page.as_bytes());
             let before = read.samples.len() + read.dropped.total();
-            let shaped = shape.apply(read);
+            let shaped = shape.apply(read, &BTreeMap::new());
             prop_assert!(shaped.samples.len() <= max_series);
             prop_assert_eq!(shaped.samples.len() + shaped.dropped.total(), before);
             let series: HashSet<_> = shaped.samples.iter().map(Sample::series).collect();
@@ -241,7 +242,7 @@ mod tests {
                 samples.iter().filter(|sample| sample.name.starts_with(['x', 'y'])).cloned().collect()
             };
             let read = parse(page.as_bytes());
-            prop_assert_eq!(foreign(&read.samples), foreign(&shape().apply(read).samples));
+            prop_assert_eq!(foreign(&read.samples), foreign(&shape().apply(read, &BTreeMap::new()).samples));
         }
     }
 }

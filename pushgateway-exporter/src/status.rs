@@ -5,11 +5,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::document::Types;
-use crate::exposition::{Dropped, Labels, Sample};
+use crate::exposition::{Dropped, Sample};
 use crate::shape::Shaped;
-
-/// How the new name of a label begins that had to be renamed, as in Prometheus.
-const EXPORTED: &str = "exported_";
 
 /// What is known of a target.
 #[derive(Debug, Clone, Default)]
@@ -91,30 +88,10 @@ impl Status {
     }
 }
 
-/// Renames labels of samples that are also labels of their target: these are added by the sink, a gateway would
-/// overwrite the others, and two series could become one.
-pub fn rename_labels(samples: &mut [Sample], of_target: &BTreeMap<String, String>) {
-    for sample in samples {
-        for name in of_target.keys() {
-            if let Some(value) = sample.labels.remove(name) {
-                let free = free_name(&sample.labels, name);
-                sample.labels.insert(free, value);
-            }
-        }
-    }
-}
-
-fn free_name(labels: &Labels, name: &str) -> String {
-    let mut free = format!("{EXPORTED}{name}");
-    while labels.get(&free).is_some() {
-        free.insert_str(0, EXPORTED);
-    }
-    free
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exposition::Labels;
 
     const STALE_AFTER: NonZeroU32 = NonZeroU32::MIN.saturating_add(2);
 
@@ -146,24 +123,5 @@ mod tests {
             status.failed(Duration::ZERO, STALE_AFTER);
         }
         assert_eq!(status.samples().len(), 1);
-    }
-
-    #[test]
-    fn a_label_that_the_target_has_keeps_its_value_under_another_name() {
-        let mut samples = ["a", "b"].map(|instance| {
-            Sample::new(
-                "x",
-                [("exported_instance", "c"), ("instance", instance), ("k", "v")],
-                1.0,
-            )
-        });
-        let target = BTreeMap::from(["instance", "none"].map(|name| (name.to_owned(), "1".to_owned())));
-        rename_labels(&mut samples, &target);
-        let text = crate::exposition::render(&samples, &Types::new());
-        assert_eq!(
-            text,
-            "x{exported_exported_instance=\"a\",exported_instance=\"c\",k=\"v\"} 1\n\
-             x{exported_exported_instance=\"b\",exported_instance=\"c\",k=\"v\"} 1\n"
-        );
     }
 }

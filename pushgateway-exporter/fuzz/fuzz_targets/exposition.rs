@@ -1,7 +1,7 @@
 //! Reads any bytes as a page, shapes it, writes it and reads it again.
 #![no_main]
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use libfuzzer_sys::fuzz_target;
 use pushgateway_exporter::exposition::{Sample, parse, render};
@@ -22,7 +22,8 @@ fuzz_target!(|body: &[u8]| {
     assert_eq!((again.dropped.total(), again.repaired), (0, 0));
     assert_eq!(render(&again.samples, &again.types), text);
 
-    let shaped = shape().apply(page);
+    let of_target = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+    let shaped = shape().apply(page, &of_target);
     assert_eq!(shaped.samples.len() + shaped.dropped.total(), read);
     assert_pushable(&shaped);
 });

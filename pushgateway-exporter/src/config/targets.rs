@@ -31,6 +31,15 @@ pub(super) fn check(raw: &Raw, problems: &mut Problems) -> Vec<(Target, Security
                 ports_file: application.ports_file.clone(),
                 ..target.clone()
             },
+            None if role.is_of_application() && !says_where(target) => {
+                if let Some(other) = with_url(&raw.targets) {
+                    problems.add(
+                        &key,
+                        format!("does not say where it is, and targets.{other} has a url; give it one, too, or ports"),
+                    );
+                }
+                target
+            }
             _ => target,
         };
         let labels = check_labels(raw, name, target, problems);
@@ -85,6 +94,14 @@ fn application(targets: &BTreeMap<String, RawTarget>) -> Option<&RawTarget> {
     }
 }
 
+/// A page of an application that has an address, which does not say where the other page is.
+fn with_url(targets: &BTreeMap<String, RawTarget>) -> Option<&str> {
+    let mut said = targets
+        .iter()
+        .filter(|(name, target)| role(name, target).is_of_application() && target.url.is_some());
+    said.next().map(|(name, _)| name.as_str())
+}
+
 /// The labels of all that is pushed of a target. One that the target's table leaves empty is left out.
 fn check_labels(
     raw: &Raw,
@@ -120,10 +137,17 @@ fn check_labels(
 
 fn check_place(key: &str, role: Role, target: &RawTarget, problems: &mut Problems) -> Option<Place> {
     if let Some(url) = &target.url {
-        if target.ports.is_some() || target.ports_file.is_some() || target.path.is_some() {
+        let RawTarget {
+            host,
+            ports,
+            ports_file,
+            path,
+            ..
+        } = target;
+        if host.is_some() || ports.is_some() || ports_file.is_some() || path.is_some() {
             problems.add(
                 format!("{key}.url"),
-                "is the whole address; leave out ports, ports_file and path",
+                "is the whole address; leave out host, ports, ports_file and path",
             );
         }
         return check_url(&format!("{key}.url"), url, problems).map(Place::Url);
@@ -194,6 +218,40 @@ mod tests {
             "127.0.0.1:4040 /metrics/executors/prometheus/",
             "of which of the two is not known"
         );
+    }
+
+    #[test]
+    fn a_page_is_not_looked_for_elsewhere_than_the_other_of_its_application_that_has_an_address() {
+        for (one, other) in [("driver", "executors"), ("executors", "driver")] {
+            let with_url = format!("[targets.{one}]\nurl = \"http://h:4050/metrics/\"\n");
+            let found = problems(&format!("{with_url}[targets.{other}]\n"));
+            assert!(
+                found.contains(&format!(
+                    "targets.{other}: does not say where it is, and targets.{one} has a url"
+                )),
+                "{found}"
+            );
+            for said in ["ports = \"4040\"", "host = \"h\"", "url = \"http://h:4050/x/\""] {
+                assert_eq!(problems(&format!("{with_url}[targets.{other}]\n{said}\n")), "");
+            }
+            assert_eq!(problems(&with_url), "");
+        }
+    }
+
+    #[test]
+    fn an_address_stands_alone() {
+        for beside in [
+            "host = \"h\"",
+            "ports = \"1\"",
+            "ports_file = \"f\"",
+            "path = \"/\"",
+        ] {
+            let found = problems(&format!("[targets.a]\nurl = \"http://x/\"\n{beside}"));
+            assert!(
+                found.contains("targets.a.url: is the whole address"),
+                "{beside}: {found}"
+            );
+        }
     }
 
     fn labels(toml: &str) -> Vec<String> {

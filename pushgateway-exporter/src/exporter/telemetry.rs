@@ -29,7 +29,9 @@ pub struct Telemetry {
 #[derive(Debug)]
 struct Target {
     condition: Condition,
-    failure: Option<String>,
+    /// Why its last scrape, and its last push, failed.
+    scrape_failure: Option<String>,
+    push_failure: Option<String>,
     is_refused: bool,
     dropped: Dropped,
     repaired: usize,
@@ -47,7 +49,8 @@ impl Telemetry {
     ) -> Self {
         let target = |name: &str| Target {
             condition: readiness.condition(&format!("target {name}")),
-            failure: None,
+            scrape_failure: None,
+            push_failure: None,
             is_refused: false,
             dropped: Dropped::default(),
             repaired: 0,
@@ -76,18 +79,19 @@ impl Telemetry {
     pub(super) fn no_page(&mut self, target: usize, error: &NoPage) {
         let labels = ["scrape", error.class()];
         self.metrics.failures.with_label_values(&labels).inc();
-        self.targets[target].failure = Some(error.to_string());
+        self.targets[target].scrape_failure = Some(error.to_string());
     }
 
     /// A target gave a page.
     pub(super) fn page(&mut self, target: usize, status: &Status) {
         let target = &mut self.targets[target];
-        target.failure = None;
+        target.scrape_failure = None;
         target.log_lost(status);
     }
 
     /// How the push of a target went.
     pub(super) fn pushed(&mut self, target: usize, name: &str, pushed: &Result<Pushed, PushError>) {
+        self.targets[target].push_failure = pushed.as_ref().err().map(ToString::to_string);
         match pushed {
             Ok(pushed) => {
                 self.metrics.pushes.inc();
@@ -100,15 +104,16 @@ impl Telemetry {
         }
     }
 
-    /// A cycle is over; without `failure` all of it is at the sink.
-    pub(super) fn cycle(&mut self, statuses: &[Status], failure: Option<&str>, took: Duration) {
+    /// A cycle is over; `trouble` is what is wrong with the sink.
+    pub(super) fn cycle(&mut self, statuses: &[Status], trouble: Option<&str>, took: Duration) {
         for (target, status) in self.targets.iter_mut().zip(statuses) {
             target.show(&self.metrics, status);
         }
-        if let Some(failure) = failure {
-            self.push.unmet(failure);
-        } else {
-            self.push.met();
+        match trouble {
+            Some(trouble) => self.push.unmet(trouble),
+            None => self.push.met(),
+        }
+        if trouble.is_none() && self.targets.iter().all(|target| target.push_failure.is_none()) {
             self.metrics.last_success.set(clock::seconds());
         }
         self.metrics.cycle.observe(took.as_secs_f64());
@@ -141,6 +146,11 @@ impl Target {
             (
                 Reason::Collision,
                 "samples are dropped: other series have the same names and labels",
+            ),
+            (
+                Reason::Duplicate,
+                "samples are dropped: the page has their series more than once, as when names of streaming queries \
+                 differ only in characters that Spark replaces by _",
             ),
         ];
         let lost = reasons.into_iter().filter(|(reason, _)| dropped.get(*reason) > 0);
@@ -181,7 +191,7 @@ impl Target {
         }
         let repaired = status.repaired - std::mem::replace(&mut self.repaired, status.repaired);
         metrics.repaired.with_label_values(&name).inc_by(repaired as u64);
-        match &self.failure {
+        match self.scrape_failure.as_ref().or(self.push_failure.as_ref()) {
             Some(failure) => self.condition.unmet(failure.clone()),
             None if self.is_refused => self.condition.unmet("the sink refuses its samples"),
             None => self.condition.met(),

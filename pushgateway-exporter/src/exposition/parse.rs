@@ -23,8 +23,7 @@ pub fn parse(body: &[u8]) -> Page {
             page.dropped.add(reason, 1);
         }
     }
-    let duplicates = keep_last(&mut page.samples);
-    page.dropped.add(Reason::Duplicate, duplicates);
+    keep_last(&mut page.samples, &mut page.dropped, Reason::Duplicate);
     page
 }
 
@@ -205,6 +204,7 @@ mod tests {
         let page = parse(b"x{a=\"1\",b=\"2\"} 1\nx{b=\"2\",a=\"1\"} 2\nx{a=\"1\",b=\"2\",c=\"\"} 3\n");
         assert_eq!(page.samples, [Sample::new("x", [("a", "1"), ("b", "2")], 3.0)]);
         assert_eq!(page.dropped.get(Reason::Duplicate), 2);
+        assert_eq!(page.dropped.names(Reason::Duplicate).collect::<Vec<_>>(), ["x"]);
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl fmt::Display for Number {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Labels, keep_last, parse};
+    use super::super::{Dropped, Labels, Reason, keep_last, parse};
     use super::*;
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
             mut samples in prop::collection::vec(sample(), 0..12),
             typed in any::<bool>(),
         ) {
-            keep_last(&mut samples);
+            keep_last(&mut samples, &mut Dropped::default(), Reason::Duplicate);
             let types = BTreeMap::from([("h".to_owned(), Type::Histogram)]);
             let types = if typed { types } else { BTreeMap::new() };
             let text = render(&samples, &types);

@@ -78,7 +78,8 @@ pub(super) fn broken(lines: &[&[u8]]) -> Range<usize> {
     for line in &lines[first..=last_begin.max(last_end)] {
         match record(text(line)) {
             Some(record) => *applications.entry(record.application()).or_default() += 1,
-            None => others += usize::from(!is_silent(line)),
+            // A comment that ends like a record is what follows an end of a line in a name.
+            None => others += usize::from(!is_silent(line) || ends(line)),
         }
     }
     let records: usize = applications.values().sum();
@@ -239,6 +240,8 @@ mod tests {
             "one\r\n\n# TYPE a counter\ntwo".to_owned(),
             "x\nfoo 1\ny".to_owned(),
             "x\", executor_id=\"1\"} 5\ny".to_owned(),
+            "x\", executor_id=\"1\"} 5\n# y".to_owned(),
+            "x\", executor_id=\"1\"} 5\n\n \t# y".to_owned(),
             "x\", executor_id=\"1\"} 5\nfoo 1\ny\", executor_id=\"1\"} 6".to_owned(),
             format!("a\n{head}b"),
             format!("a\n{}b", head.replace('z', ID)),
@@ -309,7 +312,8 @@ mod tests {
 
         #[test]
         fn of_a_name_over_lines_nothing_is_read(
-            name in name(prop_oneof![3 => piece(), 1 => Just("\n"), 1 => Just("\nfoo 1\n"), 1 => Just(EXECUTOR_ID)]),
+            name in name(prop_oneof![3 => piece(), 1 => Just("\n"), 1 => Just("\nfoo 1\n"),
+                1 => Just("\", executor_id=\"1\"} 5\n# "), 1 => Just(EXECUTOR_ID)]),
         ) {
             let expected = if name.contains('\n') { &meant("")[..1] } else { &meant(&name) };
             prop_assert_eq!(&read(&name).samples, expected);

@@ -10,6 +10,16 @@ use crate::push::{Groups, PullPort};
 use crate::scrape::{HttpScrape, Scrape};
 use crate::target::Role;
 
+/// Why samples are dropped that people will miss and that no limit of ours has asked for.
+const LOST: [(Reason, &str); 2] = [
+    (Reason::Collision, "other series have the same names and labels"),
+    (
+        Reason::Duplicate,
+        "the page has their series more than once, as when names of streaming queries differ only in \
+         characters that Spark replaces by _",
+    ),
+];
+
 /// Tries each target and the sink.
 pub(super) async fn peers(config: &Config) -> Vec<Peer> {
     let mut peers = Vec::new();
@@ -46,22 +56,23 @@ async fn page(config: &Config, scrape: &HttpScrape, target: usize) -> Result<Str
             body.len()
         ));
     }
-    let shaped = config.shape.apply(exposition::parse(&body));
+    let shaped = config.shape.apply(exposition::parse(&body), &target.labels);
     let said = format!(
         "{} bytes, {} samples, {} dropped",
         body.len(),
         shaped.samples.len(),
         shaped.dropped.total()
     );
-    let collisions: Vec<&str> = shaped.dropped.names(Reason::Collision).collect();
-    if collisions.is_empty() {
+    let lost = LOST.into_iter().filter_map(|(reason, why)| {
+        let names: Vec<&str> = shaped.dropped.names(reason).collect();
+        let dropped = shaped.dropped.get(reason);
+        (dropped > 0).then(|| format!("{dropped} of these because {why}: {}", names.join(", ")))
+    });
+    let lost: Vec<String> = lost.collect();
+    if lost.is_empty() {
         Ok(said)
     } else {
-        let names = collisions.join(", ");
-        Err(format!(
-            "{said}, {} of these because other series have the same names and labels: {names}",
-            shaped.dropped.get(Reason::Collision)
-        ))
+        Err(format!("{said}, {}", lost.join("; ")))
     }
 }
 
@@ -73,8 +84,8 @@ fn has_streaming_metrics(body: &[u8]) -> bool {
 }
 
 async fn gateway(config: &Config) -> anyhow::Result<String> {
-    let raw = &config.raw.pushgateway;
-    let groups = Groups::new(sink_client(config, &raw.url, raw.timeout)?, &raw.url);
+    let client = sink_client(config, config.raw.pushgateway.timeout)?;
+    let groups = Groups::new(client, &config.sink_url);
     Ok(format!("Pushgateway {}", groups.version().await?))
 }
 

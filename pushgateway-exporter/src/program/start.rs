@@ -111,15 +111,14 @@ fn settings(config: &Config, mode: RunMode) -> Settings {
 
 /// Where the pushes of each target go, for people.
 fn destinations(config: &Config) -> anyhow::Result<Vec<String>> {
-    let raw = &config.raw;
+    let url = &config.sink_url;
     let destination = |labels: &BTreeMap<String, String>| {
-        Ok(match raw.push.sink {
+        Ok(match config.raw.push.sink {
             SinkKind::Pushgateway => {
-                let base = raw.pushgateway.url.trim_end_matches('/');
+                let base = url.trim_end_matches('/');
                 format!("{base}{}", GroupingKey::new(labels.clone())?.path())
             }
-            SinkKind::RemoteWrite => format!("{} with {labels:?}", raw.remote_write.url),
-            SinkKind::Http => format!("http://{}/metrics with {labels:?}", raw.http.address),
+            SinkKind::RemoteWrite | SinkKind::Http => format!("{url} with {labels:?}"),
         })
     };
     labels(config).iter().map(destination).collect()
@@ -141,31 +140,31 @@ pub(super) fn scrape_limits(config: &Config) -> Limits {
     }
 }
 
-pub(super) fn sink_client(config: &Config, url: &str, timeout: Duration) -> anyhow::Result<Client> {
+pub(super) fn sink_client(config: &Config, timeout: Duration) -> anyhow::Result<Client> {
     let limits = Limits {
         connect_timeout: timeout,
         timeout,
         max_body_bytes: MAX_ANSWER_BYTES,
         follow: false,
         proxy: true,
-        https: url.starts_with("https:"),
+        https: config.sink_url.starts_with("https:"),
     };
     Client::new(&config.sink_security, &limits)
 }
 
 fn gateway(config: &Config, sent: IntCounter) -> anyhow::Result<Gateway> {
     let raw = &config.raw.pushgateway;
-    let client = sink_client(config, &raw.url, raw.timeout)?;
+    let client = sink_client(config, raw.timeout)?;
     let keys = labels(config).into_iter().map(GroupingKey::new);
     let keys = Keys {
         targets: keys.collect::<Result<_, _>>()?,
         older: config.group.clone(),
     };
-    Ok(Gateway::new(client, &raw.url, keys, raw.gzip, sent))
+    Ok(Gateway::new(client, &config.sink_url, keys, raw.gzip, sent))
 }
 
 pub(super) fn receiver(config: &Config, sent: IntCounter) -> anyhow::Result<RemoteWrite> {
     let raw = &config.raw.remote_write;
-    let client = sink_client(config, &raw.url, raw.timeout)?;
-    Ok(RemoteWrite::new(client, &raw.url, labels(config), sent))
+    let client = sink_client(config, raw.timeout)?;
+    Ok(RemoteWrite::new(client, &config.sink_url, labels(config), sent))
 }

@@ -44,11 +44,10 @@ impl Sweep {
         if config.raw.push.sink != SinkKind::Pushgateway {
             bail!("only a Pushgateway keeps groups; there is nothing to sweep with another push.sink");
         }
-        let raw = &config.raw.pushgateway;
-        let groups = Groups::new(sink_client(config, &raw.url, raw.timeout)?, &raw.url);
+        let url = &config.sink_url;
+        let groups = Groups::new(sink_client(config, config.raw.pushgateway.timeout)?, url);
         let listing = groups.list().await?;
-        let now =
-            now(&listing).with_context(|| format!("cannot tell how old the groups at {} are", raw.url))?;
+        let now = now(&listing).with_context(|| format!("cannot tell how old the groups at {url} are"))?;
         let old = self.select(listing.groups, now);
         let deletes = self.delete && !is_dry;
         let mut failed = 0;

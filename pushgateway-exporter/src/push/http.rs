@@ -99,7 +99,7 @@ async fn metrics(State(newest): State<Newest>) -> Response {
 }
 
 impl Sink for Pull {
-    async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
+    async fn put(&self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
         let labelled = |sample: &Sample| {
             let mut sample = sample.clone();
             for (name, value) in &self.labels[target] {
@@ -116,11 +116,11 @@ impl Sink for Pull {
     }
 
     /// The values end with the port.
-    async fn delete(&mut self, _target: usize) -> Result<(), PushError> {
+    async fn delete(&self, _target: usize) -> Result<(), PushError> {
         Ok(())
     }
 
-    async fn owned(&mut self, _run: &Labels) -> Result<Vec<bool>, PushError> {
+    async fn owned(&self, _run: &Labels) -> Result<Vec<bool>, PushError> {
         Ok(vec![true; self.labels.len()])
     }
 }

@@ -20,7 +20,7 @@ impl Printed {
 }
 
 impl Sink for Printed {
-    async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
+    async fn put(&self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
         let text = format!(
             "# {} samples for {}\n{}",
             document.samples().count(),
@@ -31,11 +31,11 @@ impl Sink for Printed {
         written.map_err(|error| PushError::Failed(format!("cannot write to standard output: {error}")))
     }
 
-    async fn delete(&mut self, _target: usize) -> Result<(), PushError> {
+    async fn delete(&self, _target: usize) -> Result<(), PushError> {
         Ok(())
     }
 
-    async fn owned(&mut self, _run: &Labels) -> Result<Vec<bool>, PushError> {
+    async fn owned(&self, _run: &Labels) -> Result<Vec<bool>, PushError> {
         Ok(vec![true; self.destinations.len()])
     }
 }

@@ -3,6 +3,8 @@
 mod groups;
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -16,7 +18,7 @@ use crate::grouping::GroupingKey;
 use crate::report::RUN_INFO;
 
 /// What a gateway says that takes a compressed body for text, or text for what it is not.
-const CANNOT_READ: &str = "text format parsing error in line 1";
+const CANNOT_READ: &str = "text format parsing error in line 1:";
 /// What it says of a series that another group has.
 const OF_ANOTHER_GROUP: &str = "was collected before";
 const TEXT: (&str, &str) = ("content-type", "text/plain; version=0.0.4; charset=utf-8");
@@ -29,9 +31,9 @@ pub struct Gateway {
     groups: Groups,
     base: String,
     keys: Vec<GroupingKey>,
-    /// The one group that versions up to 0.1.0 pushed all targets to; none, once it is known not to be there.
-    older: Option<GroupingKey>,
-    gzip: bool,
+    /// The one group that versions up to 0.1.0 pushed all targets to; none, once it has been looked for.
+    older: Mutex<Option<GroupingKey>>,
+    gzip: AtomicBool,
     /// Bytes that were sent.
     pub sent: prometheus::IntCounter,
 }
@@ -53,8 +55,8 @@ impl Gateway {
             base: base.trim_end_matches('/').to_owned(),
             client,
             keys: keys.targets,
-            older: Some(keys.older),
-            gzip,
+            older: Mutex::new(Some(keys.older)),
+            gzip: AtomicBool::new(gzip),
             sent,
         }
     }
@@ -63,8 +65,8 @@ impl Gateway {
         format!("{}{}", self.base, self.keys[target].path())
     }
 
-    async fn send(&self, url: &str, document: &Document<'_>) -> Result<Answer, NoAnswer> {
-        let message = if self.gzip {
+    async fn send(&self, url: &str, document: &Document<'_>, gzip: bool) -> Result<Answer, NoAnswer> {
+        let message = if gzip {
             Message {
                 body: compressed(document),
                 headers: vec![TEXT, GZIP],
@@ -80,40 +82,44 @@ impl Gateway {
     }
 
     /// Puts the document there, in a form that the gateway can read.
-    async fn replace(&mut self, url: &str, document: &Document<'_>) -> Result<Answer, NoAnswer> {
-        let answer = self.send(url, document).await;
-        if !self.gzip || !says(&answer, CANNOT_READ) {
+    async fn replace(&self, url: &str, document: &Document<'_>) -> Result<Answer, NoAnswer> {
+        let gzip = self.gzip.load(Ordering::Relaxed);
+        let answer = self.send(url, document, gzip).await;
+        if !gzip || !says(&answer, CANNOT_READ) {
             return answer;
         }
-        self.gzip = false;
-        let answer = self.send(url, document).await;
+        let answer = self.send(url, document, false).await;
         // Else it was not for the compression, or nothing was learned.
-        let is_read = answer.is_ok() && !says(&answer, CANNOT_READ);
-        if is_read {
+        if answer.as_ref().is_ok_and(is_success) {
+            self.gzip.store(false, Ordering::Relaxed);
             tracing::info!(
                 url = self.base,
                 "the gateway cannot read gzip; from now on it gets plain text"
             );
         }
-        self.gzip = !is_read;
         answer
     }
 
     /// Deletes the group that an exporter up to version 0.1.0 has left, whose series about the targets are the same;
-    /// returns whether it was there.
-    async fn delete_older(&mut self) -> Result<bool, PushError> {
-        let Some(key) = &self.older else {
-            return Ok(false);
+    /// returns whether it was there. It is looked for once: a gateway's list of groups may be long.
+    async fn delete_older(&self) -> bool {
+        let older = self.older.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(key) = older else {
+            return false;
         };
-        let groups = self.groups.list().await?.groups;
-        let is_there = groups.iter().any(|group| group.is_shared && group.is_of(key));
-        if is_there {
-            self.groups.delete(key).await?;
-            tracing::info!(group = %key, "deleted the group of an older version, which had all targets");
-        } else {
-            self.older = None;
+        let deleted = self.groups.delete_shared(&key).await;
+        match &deleted {
+            Ok(true) => {
+                tracing::info!(group = %key, "deleted the group of an older version, which had all targets");
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(
+                group = %key,
+                %error,
+                "the group of an older version, if there is one, is not deleted; delete it, or restart"
+            ),
         }
-        Ok(is_there)
+        deleted.unwrap_or_default()
     }
 }
 
@@ -124,9 +130,13 @@ fn says(answer: &Result<Answer, NoAnswer>, words: &str) -> bool {
     answer.as_ref().is_ok_and(is_said)
 }
 
+fn is_success(answer: &Answer) -> bool {
+    (200..300).contains(&answer.status)
+}
+
 fn judge(url: &str, answer: Result<Answer, NoAnswer>) -> Result<(), PushError> {
     match answer {
-        Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
+        Ok(answer) if is_success(&answer) => Ok(()),
         Ok(answer) => {
             let why = match &answer.location {
                 Some(location) => format!("it has moved to {location}"),
@@ -139,22 +149,22 @@ fn judge(url: &str, answer: Result<Answer, NoAnswer>) -> Result<(), PushError> {
 }
 
 impl Sink for Gateway {
-    async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
+    async fn put(&self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
         let url = self.url(target);
         let mut answer = self.replace(&url, document).await;
-        if says(&answer, OF_ANOTHER_GROUP) && self.delete_older().await? {
+        if says(&answer, OF_ANOTHER_GROUP) && self.delete_older().await {
             answer = self.replace(&url, document).await;
         }
         judge(&url, answer)
     }
 
-    async fn delete(&mut self, target: usize) -> Result<(), PushError> {
+    async fn delete(&self, target: usize) -> Result<(), PushError> {
         let url = self.url(target);
         judge(&url, self.client.delete(&url).await)
     }
 
     /// The page for Prometheus is the shortest that says it: it is compressed, and its lines need not be kept.
-    async fn owned(&mut self, run: &Labels) -> Result<Vec<bool>, PushError> {
+    async fn owned(&self, run: &Labels) -> Result<Vec<bool>, PushError> {
         let url = format!("{}/metrics", self.base);
         let mut runs = Vec::new();
         let take = |line: &[u8]| {

@@ -1,6 +1,8 @@
-//! Owns the way to a receiver of Prometheus' remote write: samples of now, and the end of series that are no more.
+//! Owns the way to a receiver of Prometheus' remote write: samples of now, then the end of series that are no more. Each
+//! has requests of its own, so that a mark that is refused does not cost the samples their place.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -17,12 +19,15 @@ const TRIALS: u32 = 3;
 /// How long to wait before the second trial; each time twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 
+/// The most series that are marked as ended in a request: half of what Prometheus itself sends in one.
+const MAX_MARKS: usize = 1000;
+
 /// A receiver.
 #[derive(Debug)]
 pub struct RemoteWrite {
     client: Client,
     url: String,
-    targets: Vec<(BTreeMap<String, String>, Tracker)>,
+    targets: Vec<(BTreeMap<String, String>, Mutex<Tracker>)>,
     /// Bytes that were sent.
     pub sent: prometheus::IntCounter,
 }
@@ -40,20 +45,34 @@ impl RemoteWrite {
             url: url.to_owned(),
             targets: labels
                 .into_iter()
-                .map(|labels| (labels, Tracker::default()))
+                .map(|labels| (labels, Mutex::default()))
                 .collect(),
             sent,
         }
     }
 
-    async fn write(&mut self, target: usize, present: &[Sample]) -> Result<(), PushError> {
-        let (labels, tracker) = &mut self.targets[target];
-        let mut samples = tracker.vanished(present);
-        samples.extend_from_slice(present);
-        tracker.sending(present);
-        let body = encode(&samples, labels, clock::milliseconds());
-        self.send(&body).await?;
-        self.targets[target].1.sent(present);
+    fn tracker(&self, target: usize) -> MutexGuard<'_, Tracker> {
+        let (_, tracker) = &self.targets[target];
+        tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends samples of now.
+    async fn write(&self, target: usize, samples: &[Sample]) -> Result<(), PushError> {
+        let (labels, _) = &self.targets[target];
+        self.send(&encode(samples, labels, clock::milliseconds())).await
+    }
+
+    /// Marks the series as ended that are not present any more.
+    async fn end(&self, target: usize, present: &[Sample]) -> Result<(), PushError> {
+        let vanished = self.tracker(target).vanished(present);
+        for marks in vanished.chunks(MAX_MARKS) {
+            let sent = self.write(target, marks).await;
+            // What is refused once would be refused in each cycle.
+            if matches!(sent, Ok(()) | Err(PushError::Refused(_))) {
+                self.tracker(target).ended(marks);
+            }
+            sent?;
+        }
         Ok(())
     }
 
@@ -101,17 +120,27 @@ impl RemoteWrite {
 }
 
 impl Sink for RemoteWrite {
-    async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
+    async fn put(&self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
         let present: Vec<Sample> = document.samples().cloned().collect();
-        self.write(target, &present).await
+        let new = self.tracker(target).sending(&present);
+        let sent = self.write(target, &present).await;
+        if sent.as_ref().is_err_and(|error| !error.may_have_arrived()) {
+            self.tracker(target).not_sent(&new);
+        }
+        sent?;
+        if let Err(error) = self.end(target, &present).await {
+            let labels = &self.targets[target].0;
+            tracing::warn!(?labels, %error, "series that are no more could not be marked as ended");
+        }
+        Ok(())
     }
 
-    async fn delete(&mut self, target: usize) -> Result<(), PushError> {
-        self.write(target, &[]).await
+    async fn delete(&self, target: usize) -> Result<(), PushError> {
+        self.end(target, &[]).await
     }
 
     /// A receiver does not say: each run ends its own series, and another's go on with its next push.
-    async fn owned(&mut self, _run: &Labels) -> Result<Vec<bool>, PushError> {
+    async fn owned(&self, _run: &Labels) -> Result<Vec<bool>, PushError> {
         Ok(vec![true; self.targets.len()])
     }
 }

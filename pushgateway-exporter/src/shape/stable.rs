@@ -64,11 +64,14 @@ fn gauge<'s>(sample: &'s Sample, ending: &str) -> Option<&'s str> {
     sample.name.strip_suffix(ending).filter(|_| is_gauge)
 }
 
+/// The names of `PrometheusServlet`'s that may hold a namespace. Those of a master's applications hold none, and an
+/// application may be called as if they did.
 fn servlet_names(samples: &[Sample]) -> impl Iterator<Item = &str> {
     samples
         .iter()
         .filter(|sample| kind(sample).is_some())
         .map(|sample| sample.name.as_str())
+        .filter(|name| application(name).is_none())
 }
 
 /// What the label `type` says, where the sample is one of `PrometheusServlet`'s.
@@ -295,6 +298,32 @@ mod tests {
         spark_application_runtime_ms_Value{application="my_app_1_x",kind="gauges"} 17
         spark_application_cores_Value{application="1795337120537",kind="gauges"} 3
         spark_CodeGenerator_compilationTime_Count{kind="histograms"} 5
+        "#);
+    }
+
+    #[test]
+    fn an_application_whose_name_holds_the_drivers_mark_is_still_one_and_no_namespace() {
+        let page = r#"
+            metrics_application_my_driver_app_1795337120538_cores_Value{type="gauges"} 3
+            metrics_application_my_driver_app_1795337120538_runtime_ms_Value{type="gauges"} 17
+        "#;
+        let shaped = stable(page);
+        insta::assert_snapshot!(text(&shaped), @r#"
+        spark_application_cores_Value{application="my_driver_app",kind="gauges"} 3
+        spark_application_runtime_ms_Value{application="my_driver_app",kind="gauges"} 17
+        "#);
+        assert!(shaped.ids.is_empty(), "{:?}", shaped.ids);
+    }
+
+    #[test]
+    fn a_driver_on_yarn_is_no_application_of_a_master_though_a_query_is_called_by_the_time() {
+        let page = r#"
+            metrics_application_1795337120538_0001_driver_BlockManager_memory_maxMem_MB_Value{type="gauges"} 1
+            metrics_application_1795337120538_0001_driver_spark_streaming_q_1795337120538_latency_Value{type="gauges"} 2
+        "#;
+        insta::assert_snapshot!(text(&stable(page)), @r#"
+        spark_driver_BlockManager_memory_maxMem_MB_Value{kind="gauges"} 1
+        spark_streaming_latency{query="q_1795337120538"} 2
         "#);
     }
 

@@ -74,6 +74,26 @@ async fn if_it_is_not_known_whose_the_values_are_they_are_marked_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_sink_leaves_time_to_mark_all_targets_down_though_it_does_not_say_whose_they_are() {
+    for (on_exit, owned_slowness) in [(OnExit::MarkDown, 0), (OnExit::Delete, 9)] {
+        let (sink, pages) = (FakeSink::new(), Pages::default());
+        (0..9).for_each(|target| pages.give(target, "x 1\n"));
+        let (exporter, _) = exporter(&pages, &sink, 9, settings(on_exit));
+        let slowing = async {
+            tokio::time::sleep(SHORT / 2).await;
+            sink.ledger(|ledger| {
+                ledger.slowness = Duration::from_millis(1200);
+                ledger.owned_slowness = Duration::from_secs(owned_slowness);
+                ledger.put.clear();
+            });
+        };
+        tokio::join!(run_for(exporter, SHORT), slowing);
+        let marked: Vec<bool> = (0..9).map(|target| sink.put_of(target).len() == 1).collect();
+        assert_eq!(marked, [true; 9], "{on_exit:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_that_never_pushed_changes_nothing() {
     let sink = FakeSink::new();
     sink.judge(|_| Err(PushError::Unreachable("nobody".to_owned())));
@@ -83,6 +103,25 @@ async fn a_run_that_never_pushed_changes_nothing() {
         1,
         "and one connection that fails is enough"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_arrived_in_spite_of_an_error_is_marked_down() {
+    let message = "answers 502".to_owned();
+    for (error, is_marked) in [
+        (PushError::Failed(message.clone()), true),
+        (PushError::TimedOut(message.clone()), true),
+        (PushError::Denied(message.clone()), false),
+        (PushError::Refused(message), false),
+    ] {
+        let sink = FakeSink::new();
+        sink.judge(move |text| {
+            let is_last = text.contains("target_up 0\n");
+            is_last.then_some(()).ok_or_else(|| error.clone())
+        });
+        run(&sink, OnExit::MarkDown).await;
+        assert_eq!(sink.put_of(0).len(), usize::from(is_marked));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -81,6 +81,7 @@ pub(crate) struct Ledger {
     pub(crate) owned_questions: usize,
     pub(crate) hangs: bool,
     pub(crate) slowness: Duration,
+    pub(crate) owned_slowness: Duration,
     judge: Box<Judge>,
 }
 
@@ -101,6 +102,7 @@ impl FakeSink {
             owned_questions: 0,
             hangs: false,
             slowness: Duration::ZERO,
+            owned_slowness: Duration::ZERO,
             judge: Box::new(|_| Ok(())),
         };
         Self {
@@ -146,7 +148,7 @@ pub(crate) fn without_times(text: &str) -> String {
 }
 
 impl Sink for FakeSink {
-    async fn put(&mut self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
+    async fn put(&self, target: usize, document: &Document<'_>) -> Result<(), PushError> {
         if self.ledger(|ledger| ledger.hangs) {
             std::future::pending::<()>().await;
         }
@@ -162,17 +164,18 @@ impl Sink for FakeSink {
         })
     }
 
-    async fn delete(&mut self, target: usize) -> Result<(), PushError> {
+    async fn delete(&self, target: usize) -> Result<(), PushError> {
         self.ledger(|ledger| ledger.deleted.insert(target));
         Ok(())
     }
 
-    async fn owned(&mut self, run: &Labels) -> Result<Vec<bool>, PushError> {
+    async fn owned(&self, run: &Labels) -> Result<Vec<bool>, PushError> {
         assert_eq!(run.get("run"), Some(RUN_ID));
-        let owned = self.ledger(|ledger| {
+        let (owned, slowness) = self.ledger(|ledger| {
             ledger.owned_questions += 1;
-            ledger.owned.clone()
+            (ledger.owned.clone(), ledger.owned_slowness)
         });
+        sleep(slowness).await;
         owned.ok_or_else(|| PushError::Failed("the list breaks off".to_owned()))
     }
 }

@@ -33,12 +33,12 @@ fn gateway(url: &str, security: &Security) -> Gateway {
     Gateway::new(client(security), url, keys, true, sent)
 }
 
-async fn put(gateway: &mut Gateway) -> Result<(), PushError> {
+async fn put(gateway: &Gateway) -> Result<(), PushError> {
     let samples = [Sample::new("y", Labels::new(), f64::NAN)];
     put_all(gateway, &samples).await
 }
 
-async fn put_all(gateway: &mut Gateway, samples: &[Sample]) -> Result<(), PushError> {
+async fn put_all(gateway: &Gateway, samples: &[Sample]) -> Result<(), PushError> {
     let document = Document {
         about: vec![Sample::new("x", [("k", "v")], 1.5)],
         about_types: Types::new(),
@@ -48,6 +48,10 @@ async fn put_all(gateway: &mut Gateway, samples: &[Sample]) -> Result<(), PushEr
     gateway.put(0, &document).await
 }
 
+/// What a gateway says of a series that another group has.
+const TWICE: &str =
+    "pushed metrics are invalid: x was collected before with the same name and label values\n";
+
 fn ok(_: &Asked) -> (u16, String) {
     (200, String::new())
 }
@@ -55,8 +59,8 @@ fn ok(_: &Asked) -> (u16, String) {
 #[tokio::test]
 async fn a_push_replaces_the_group_with_compressed_text() {
     let server = Server::start(ok).await;
-    let mut gateway = gateway(&format!("{}/", server.url), &Security::default());
-    put(&mut gateway).await.unwrap();
+    let gateway = gateway(&format!("{}/", server.url), &Security::default());
+    put(&gateway).await.unwrap();
     let asked = &server.asked()[0];
     assert_eq!(server.lines(), [format!("PUT {PATH}")]);
     assert_eq!(asked.headers["content-encoding"], "gzip");
@@ -71,7 +75,7 @@ async fn a_push_replaces_the_group_with_compressed_text() {
 #[tokio::test]
 async fn a_push_takes_a_fraction_of_its_text() {
     let server = Server::start(ok).await;
-    let mut gateway = gateway(&server.url, &Security::default());
+    let gateway = gateway(&server.url, &Security::default());
     let sample = |number: u32| {
         let labels = [("kind", "gauges"), ("number", &number.to_string())]
             .map(|(name, value)| (name, value.to_owned()));
@@ -82,7 +86,7 @@ async fn a_push_takes_a_fraction_of_its_text() {
         )
     };
     let samples: Vec<Sample> = (0..1000).map(sample).collect();
-    put_all(&mut gateway, &samples).await.unwrap();
+    put_all(&gateway, &samples).await.unwrap();
     let asked = &server.asked()[0];
     assert_eq!(asked.text().lines().count(), 1001);
     assert!(
@@ -106,9 +110,9 @@ async fn a_gateway_that_cannot_read_gzip_gets_plain_text_from_then_on() {
         }
     });
     let server = server.await;
-    let mut gateway = gateway(&server.url, &Security::default());
+    let gateway = gateway(&server.url, &Security::default());
     for _ in 0..3 {
-        put(&mut gateway).await.unwrap();
+        put(&gateway).await.unwrap();
     }
     let compressed = |asked: &Asked| asked.headers.contains_key("content-encoding");
     let forms: Vec<bool> = server.asked().iter().map(compressed).collect();
@@ -116,10 +120,48 @@ async fn a_gateway_that_cannot_read_gzip_gets_plain_text_from_then_on() {
 }
 
 #[tokio::test]
+async fn gzip_is_blamed_only_if_the_first_line_cannot_be_read_and_plain_text_can() {
+    for (compressed, plain, requests) in [
+        (
+            (400, "text format parsing error in line 12: invalid metric name\n"),
+            (200, ""),
+            2,
+        ),
+        (
+            (400, "text format parsing error in line 1: invalid metric name\n"),
+            (400, "x is a gauge\n"),
+            4,
+        ),
+        (
+            (400, "text format parsing error in line 1: invalid metric name\n"),
+            (503, "not now\n"),
+            4,
+        ),
+    ] {
+        let server = Server::start(move |asked| {
+            let is_compressed = asked.headers.contains_key("content-encoding");
+            let (status, text) = if is_compressed { compressed } else { plain };
+            (status, text.to_owned())
+        });
+        let server = server.await;
+        let gateway = gateway(&server.url, &Security::default());
+        for _ in 0..2 {
+            put(&gateway).await.unwrap_err();
+        }
+        let asked = server.asked();
+        assert_eq!(asked.len(), requests, "{compressed:?} {plain:?}");
+        assert!(
+            asked[requests / 2].headers.contains_key("content-encoding"),
+            "it is tried again"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_with_the_gateways_words_and_gzip_is_not_blamed() {
     let server = Server::start(|_| (400, "pushed metrics are invalid:\n* x is a gauge\n".to_owned())).await;
-    let mut gateway = gateway(&server.url, &Security::default());
-    let error = put(&mut gateway).await.unwrap_err();
+    let gateway = gateway(&server.url, &Security::default());
+    let error = put(&gateway).await.unwrap_err();
     let told = format!(
         "{}{PATH} refuses the push: pushed metrics are invalid: * x is a gauge",
         server.url
@@ -133,7 +175,7 @@ async fn a_redirect_is_an_error_since_a_put_would_arrive_as_a_get() {
     let moved =
         |_: &str, _: u16| b"HTTP/1.1 302 Found\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n".to_vec();
     let server = RawServer::start(moved, false).await;
-    let error = put(&mut gateway(&server.url(""), &Security::default()))
+    let error = put(&gateway(&server.url(""), &Security::default()))
         .await
         .unwrap_err();
     assert!(error.to_string().contains("moved to /login"), "{error}");
@@ -150,7 +192,7 @@ async fn failures_have_classes() {
         (503, "failed"),
     ] {
         let server = Server::start(move |_| (status, "why\n".to_owned())).await;
-        let error = put(&mut gateway(&server.url, &Security::default()))
+        let error = put(&gateway(&server.url, &Security::default()))
             .await
             .unwrap_err();
         assert_eq!(error.class(), class, "{status}");
@@ -160,13 +202,13 @@ async fn failures_have_classes() {
             "{told}"
         );
     }
-    let error = put(&mut gateway("http://127.0.0.1:1", &Security::default()))
+    let error = put(&gateway("http://127.0.0.1:1", &Security::default()))
         .await
         .unwrap_err();
     assert_eq!(error.class(), "unreachable");
     let hanging = RawServer::start(|_, _| Vec::new(), true).await;
     let began = Instant::now();
-    let error = put(&mut gateway(&hanging.url(""), &Security::default()))
+    let error = put(&gateway(&hanging.url(""), &Security::default()))
         .await
         .unwrap_err();
     assert_eq!(error.class(), "timeout");
@@ -185,7 +227,7 @@ async fn we_say_who_we_are_by_password_or_token() {
         ..Security::default()
     };
     for security in [basic, bearer] {
-        put(&mut gateway(&server.url, &security)).await.unwrap();
+        put(&gateway(&server.url, &security)).await.unwrap();
     }
     let headers: Vec<String> = server
         .asked()
@@ -210,7 +252,7 @@ async fn whose_the_groups_are_is_read_line_by_line() {
         (String::new(), [false, false]),
     ] {
         let server = Server::start(move |_| (200, format!("# HELP x\nx 1\n{lines}"))).await;
-        let mut gateway = gateway(&server.url, &Security::default());
+        let gateway = gateway(&server.url, &Security::default());
         assert_eq!(gateway.owned(&run).await.unwrap(), owned);
         assert_eq!(server.lines(), ["GET /metrics"]);
     }
@@ -228,15 +270,13 @@ async fn a_page_greater_than_any_answer_that_is_kept_can_be_read_by_lines() {
         + "spark_exporter_run_info{instance=\"driver\",job=\"a b\",run=\"abc\",target=\"u\"} 1\n";
     assert!(page.len() > crate::server::limits(Duration::ZERO).max_body_bytes);
     let server = Server::start(move |_| (200, page.clone())).await;
-    let mut gateway = gateway(&server.url, &Security::default());
+    let gateway = gateway(&server.url, &Security::default());
     let owned = gateway.owned(&Labels::from([("run", "abc")])).await.unwrap();
     assert_eq!(owned, [false, true]);
 }
 
 #[tokio::test]
 async fn a_group_of_an_older_version_that_is_in_the_way_is_deleted_and_no_other() {
-    const TWICE: &str =
-        "pushed metrics are invalid: x was collected before with the same name and label values\n";
     let listing = |job: &str, stamp: &str| {
         format!(
             "{{\"data\": [{{\"labels\": {{\"job\": \"{job}\", \"instance\": \"driver\"}}, \"{stamp}\": {{\"metrics\": []}}}}]}}"
@@ -256,14 +296,14 @@ async fn a_group_of_an_older_version_that_is_in_the_way_is_deleted_and_no_other(
             _ => (400, TWICE.to_owned()),
         });
         let server = server.await;
-        let mut gateway = gateway(&server.url, &Security::default());
-        assert_eq!(put(&mut gateway).await.is_ok(), deletes);
+        let gateway = gateway(&server.url, &Security::default());
+        assert_eq!(put(&gateway).await.is_ok(), deletes);
         let (put_line, list) = (format!("PUT {PATH}"), "GET /api/v1/metrics".to_owned());
         let delete = "DELETE /metrics/job@base64/YSBi/instance/driver".to_owned();
         if deletes {
             assert_eq!(server.lines(), [put_line.clone(), list, delete, put_line]);
         } else {
-            put(&mut gateway).await.unwrap_err();
+            put(&gateway).await.unwrap_err();
             assert_eq!(
                 server.lines(),
                 [put_line.clone(), list, put_line],
@@ -271,6 +311,21 @@ async fn a_group_of_an_older_version_that_is_in_the_way_is_deleted_and_no_other(
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_refusal_stays_one_though_the_group_of_an_older_version_cannot_be_looked_for() {
+    let server = Server::start(|asked| match asked.method.as_str() {
+        "PUT" => (400, TWICE.to_owned()),
+        _ => (503, "not now\n".to_owned()),
+    });
+    let server = server.await;
+    let gateway = gateway(&server.url, &Security::default());
+    for _ in 0..2 {
+        assert_eq!(put(&gateway).await.unwrap_err().class(), "refused");
+    }
+    let (put, list) = (format!("PUT {PATH}"), "GET /api/v1/metrics".to_owned());
+    assert_eq!(server.lines(), [put.clone(), list, put], "it is looked for once");
 }
 
 #[tokio::test]

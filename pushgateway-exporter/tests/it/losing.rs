@@ -62,9 +62,9 @@ fn free_port() -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_dropped_and_will_be_missed_is_logged_once_and_a_collision_fails_the_check() {
+async fn what_is_dropped_and_will_be_missed_is_logged_once_and_a_series_that_stands_twice_fails_the_check() {
     let place = Place::new().await;
-    let page = "x 1\ny 1\ny{l=\"1\"} 1\nspark_exporter_target_up 1\n";
+    let page = "x 0\nx 1\ny 1\ny{l=\"1\"} 1\nspark_exporter_target_up 1\n";
     let page = Server::start(move |_| (200, page.to_owned())).await;
     let more = format!("targets.large.url = \"{}\"\nshape.max_series = 2\n", page.url);
     let mut exporter = place.start(&more);
@@ -81,7 +81,7 @@ async fn what_is_dropped_and_will_be_missed_is_logged_once_and_a_collision_fails
         .lines()
         .filter(|line| line.contains("samples are dropped"))
         .collect();
-    assert_eq!(lines.len(), 2, "{log}");
+    assert_eq!(lines.len(), 3, "{log}");
     for part in [
         "shape.max_series",
         "over_limit",
@@ -92,11 +92,35 @@ async fn what_is_dropped_and_will_be_missed_is_logged_once_and_a_collision_fails
         assert!(lines[0].contains(part), "{part} in {}", lines[0]);
     }
     assert!(lines[1].contains("spark_exporter_target_up"), "{}", lines[1]);
+    assert!(
+        lines[2].contains("\"duplicate\"") && lines[2].contains("\"first_names\":\"x\""),
+        "{}",
+        lines[2]
+    );
     let output = place.run(&more, &["check", "--connect"]).await;
     assert_eq!(output.status.code(), Some(1));
     let printed = printed(&output);
     assert!(
         printed.contains("failed  targets.large: ") && printed.contains(": spark_exporter_target_up"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("1 of these because the page has their series more than once"),
+        "{printed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn series_that_are_equal_once_a_label_is_renamed_fail_the_check() {
+    let place = Place::new().await;
+    let page = "x{target=\"v\"} 1\nx{exported_target=\"v\"} 2\n";
+    let page = Server::start(move |_| (200, page.to_owned())).await;
+    let more = format!("targets.twice.url = \"{}\"\n", page.url);
+    let output = place.run(&more, &["check", "--connect"]).await;
+    let printed = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(
+        printed.contains("failed  targets.twice: ") && printed.contains(": x\n"),
         "{printed}"
     );
 }

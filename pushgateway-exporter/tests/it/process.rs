@@ -234,6 +234,20 @@ async fn once_pushes_once_and_fails_where_something_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_address_of_a_gateway_is_used_in_its_usual_form() {
+    let place = Place::new().await;
+    let file = place.folder.path().join("blank.toml");
+    let unusual = place.gateway.url.replace("http:", "HTTP:") + " ";
+    let config = place.config().replace(&place.gateway.url, &unusual);
+    std::fs::write(&file, config + "admin.address = \"127.0.0.1:0\"\n").unwrap();
+    let arguments = ["--once", "--config", file.to_str().unwrap()].map(str::to_owned);
+    let output = tokio::task::spawn_blocking(move || run(&arguments.each_ref().map(String::as_str)));
+    let output = output.await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(place.gateway.lines(), [PUT]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_prints_what_would_be_pushed_and_pushes_nothing() {
     let place = Place::new().await;
     let output = place.run("", &["--once", "--dry-run"]).await;

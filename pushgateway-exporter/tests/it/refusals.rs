@@ -95,11 +95,50 @@ async fn what_is_refused_even_without_samples_is_a_failure_of_its_target_alone()
     let watch = run(&sink, 3, 1).await;
     assert_eq!(sink.ledger(|ledger| (ledger.trials, ledger.put.len())), (4, 2));
     assert!(sink.newest(2).contains("\npage_2 1\n"));
-    assert!(watch.readiness.describe().contains("[-]push: no more groups"));
+    let described = watch.readiness.describe();
+    assert!(
+        described.contains("[-]target b: no more groups") && described.contains("[+]push"),
+        "{described}"
+    );
     assert_eq!(
         watch.metric("pushgateway_exporter_last_success_timestamp_seconds"),
         Some(0.0)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_cannot_be_pushed_slows_no_other() {
+    let sink = FakeSink::new();
+    sink.judge(|text| {
+        let is_second = text.contains("page_1");
+        (!is_second)
+            .then_some(())
+            .ok_or_else(|| PushError::Failed("answers 500".to_owned()))
+    });
+    let watch = run(&sink, 3, 12).await;
+    for target in [0, 2] {
+        // The jitter may cost one.
+        assert!(sink.times(target).len() >= 11, "{:?}", sink.times(target));
+    }
+    let described = watch.readiness.describe();
+    assert!(
+        described.contains("[-]target b: answers 500") && described.contains("[+]push"),
+        "{described}"
+    );
+    assert_eq!(
+        watch.metric("pushgateway_exporter_last_success_timestamp_seconds"),
+        Some(0.0)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_takes_no_target_is_tried_less_often() {
+    let sink = FakeSink::new();
+    sink.judge(|_| Err(PushError::Denied("answers 401".to_owned())));
+    let watch = run(&sink, 2, 12).await;
+    let trials = sink.ledger(|ledger| ledger.trials);
+    assert!(trials <= 2 * 5, "{trials}");
+    assert!(watch.readiness.describe().contains("[-]push: answers 401"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -89,6 +89,23 @@ async fn targets_with_the_same_series_lose_none_of_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_label_that_is_renamed_makes_no_series_twice() {
+    let (pages, sink) = (Pages::default(), FakeSink::new());
+    pages.give(0, "x{target=\"v\"} 1\nx{exported_target=\"v\"} 2\n");
+    let (exporter, _) = exporter(&pages, &sink, 1, settings(OnExit::Keep));
+    exporter.once(CancellationToken::new()).await.unwrap();
+    let pushed = sink.newest(0);
+    assert!(
+        pushed.ends_with("info{role=\"page\"} 1\nx{exported_target=\"v\"} 2\n"),
+        "{pushed}"
+    );
+    assert!(
+        pushed.contains("target_dropped_samples_total{reason=\"collision\"} 1\n"),
+        "{pushed}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_values_of_a_dead_target_are_pushed_twice_more_and_then_only_that_it_is_down() {
     let (pages, sink) = (Pages::default(), FakeSink::new());
     pages.give(0, "x 1\n");
@@ -211,7 +228,10 @@ async fn once_tells_what_went_wrong_and_pushes_the_rest() {
     pages.give(0, "x 1\n");
     let (two, _) = exporter(&pages, &sink, 2, settings(OnExit::Keep));
     let told = two.once(CancellationToken::new()).await.unwrap_err().to_string();
-    assert_eq!(told, "http://gateway answers 401");
+    assert_eq!(
+        told,
+        "target a: http://gateway answers 401; target b: http://gateway answers 401"
+    );
 }
 
 #[tokio::test(start_paused = true)]

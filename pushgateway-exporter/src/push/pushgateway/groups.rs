@@ -87,6 +87,19 @@ impl Groups {
         }
     }
 
+    /// Deletes the group of a key if it has all targets; returns whether it was there.
+    ///
+    /// # Errors
+    /// If the gateway does not answer with its groups, or does not delete it.
+    pub async fn delete_shared(&self, key: &GroupingKey) -> Result<bool, PushError> {
+        let groups = self.list().await?.groups;
+        let is_there = groups.iter().any(|group| group.is_shared && group.is_of(key));
+        if is_there {
+            self.delete(key).await?;
+        }
+        Ok(is_there)
+    }
+
     async fn get(&self, path: &str) -> Result<Answer, PushError> {
         let url = format!("{}{path}", self.base);
         match self.client.get(&url, "application/json").await {
