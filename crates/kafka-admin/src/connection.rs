@@ -16,7 +16,7 @@ pub(crate) use address::Address;
 pub use properties::Properties;
 pub(crate) use security::Credentials;
 pub use security::{RawSecurity, SaslMechanism, SecurityProtocol};
-pub(crate) use tuning::{AddressFamily, Tuning};
+pub(crate) use tuning::Tuning;
 
 /// `[kafka]` of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]

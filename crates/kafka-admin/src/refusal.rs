@@ -91,6 +91,14 @@ impl Refusal {
         )
     }
 
+    /// Whether it is about a group's coordinator.
+    pub(crate) fn is_coordinators(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            "NOT_COORDINATOR" | "COORDINATOR_NOT_AVAILABLE" | "COORDINATOR_LOAD_IN_PROGRESS"
+        )
+    }
+
     /// Whether the broker does not know the request, or this group is not of the kind that it is for.
     pub(crate) fn is_other_protocol(&self) -> bool {
         matches!(self.code.as_str(), "UNSUPPORTED_VERSION" | "GROUP_ID_NOT_FOUND")

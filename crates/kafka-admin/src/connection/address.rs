@@ -33,6 +33,13 @@ impl Address {
         addresses
     }
 
+    /// The address that a broker advertises, unless its port is none.
+    pub(crate) fn advertised(host: &str, port: i32) -> Option<Self> {
+        let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
+        let host = host.to_owned();
+        (!host.is_empty()).then_some(Self { host, port })
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => rest.split_once(']')?,
