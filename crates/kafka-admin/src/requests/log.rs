@@ -33,7 +33,8 @@ const MAGIC: u8 = 2;
 const IS_TRANSACTIONAL: i16 = 1 << 4;
 const IS_CONTROL: i16 = 1 << 5;
 
-/// A part of a partition's log, up to its last stable offset.
+/// A part of a partition's log, at most up to its last stable offset. It may end before, with a segment or for its size: what
+/// follows the last batch is asked for again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSection {
     /// The first offset of the log, if the broker says it.

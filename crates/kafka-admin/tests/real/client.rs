@@ -85,14 +85,13 @@ impl Client {
 
     /// Writes records of these timestamps, as one batch.
     pub(crate) fn produce(&mut self, topic: &str, partition: i32, timestamps: &[i64]) {
-        let code = self.try_produce(topic, partition, timestamps, None);
-        assert_eq!(code, 0);
+        until_zero(|| self.try_produce(topic, partition, timestamps, None));
     }
 
     /// Begins a transaction with one record, and ends it.
-    pub(crate) fn transaction(&mut self, id: &str, topic: &str, is_committed: bool) {
+    pub(crate) fn transaction(&mut self, id: &str, topic: &str, timestamp: i64, is_committed: bool) {
         let mut transaction = self.begin(id);
-        until_zero(|| self.try_produce(topic, 0, &[1], Some(&transaction)));
+        until_zero(|| self.try_produce(topic, 0, &[timestamp], Some(&transaction)));
         transaction.sequence += 1;
         let end = EndTxnRequest::default()
             .with_transactional_id(transaction.id.clone())
@@ -120,7 +119,12 @@ impl Client {
             answer.error_code
         });
         let (producer, epoch) = begun.unwrap();
-        Transaction { id, producer, epoch, sequence: 0 }
+        Transaction {
+            id,
+            producer,
+            epoch,
+            sequence: 0,
+        }
     }
 
     fn try_produce(
@@ -139,14 +143,19 @@ impl Client {
             producer_epoch: transaction.map_or(NO_PRODUCER_EPOCH, |transaction| transaction.epoch),
             timestamp_type: TimestampType::Creation,
             offset: index,
-            sequence: transaction.map_or(NO_SEQUENCE, |transaction| transaction.sequence),
+            // The encoder begins another batch where the numbers have a gap.
+            sequence: transaction.map_or(NO_SEQUENCE, |transaction| transaction.sequence)
+                + i32::try_from(index).unwrap(),
             timestamp: *timestamp,
             key: None,
             value: Some(Bytes::from_static(b"value")),
             headers: Default::default(),
         });
         let records: Vec<_> = records.collect();
-        let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+        let options = RecordEncodeOptions {
+            version: 2,
+            compression: Compression::None,
+        };
         let mut batch = BytesMut::new();
         RecordBatchEncoder::encode(&mut batch, &records, &options).unwrap();
         let data = PartitionProduceData::default()
@@ -166,7 +175,7 @@ impl Client {
     }
 }
 
-/// Coordinators load at first.
+/// Leaders and coordinators are not ready at first.
 fn until_zero(mut call: impl FnMut() -> i16) {
     let begun = Instant::now();
     loop {

@@ -14,8 +14,7 @@ const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule req
 const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required user_user=\"right\";";
 const TOKEN: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required \
                      unsecuredLoginStringClaim_sub=\"user\";";
-const TOKEN_CALLBACK: &str =
-    "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler";
+const TOKEN_CALLBACK: &str = "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler";
 
 /// Writes an authority's certificate to `ca.pem`, and keys and certificates of a broker and a client.
 fn certificates(folder: &Path) {
@@ -57,9 +56,16 @@ fn start(folder: &Path, protocol: &str, more: &[String]) -> Broker {
 fn token(folder: &Path, subject: &str) {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     let claims = format!("{{\"sub\":\"{subject}\",\"iat\":{now},\"exp\":{}}}", now + 3600);
-    let token = format!("{}.{}.", BASE64.encode("{\"alg\":\"none\"}"), BASE64.encode(claims));
+    let token = format!(
+        "{}.{}.",
+        BASE64.encode("{\"alg\":\"none\"}"),
+        BASE64.encode(claims)
+    );
     std::fs::write(folder.join("token"), token).unwrap();
 }
 
@@ -84,9 +90,8 @@ async fn each_mechanism_logs_in_and_again_before_its_session_ends_and_each_mista
     let folder = folder.path();
     certificates(folder);
     token(folder, "user");
-    let listener = |mechanism: &str, key: &str, value: &str| {
-        format!("listener.name.client.{mechanism}.{key}={value}")
-    };
+    let listener =
+        |mechanism: &str, key: &str, value: &str| format!("listener.name.client.{mechanism}.{key}={value}");
     let broker = start(
         folder,
         "SASL_SSL",
@@ -96,7 +101,11 @@ async fn each_mechanism_logs_in_and_again_before_its_session_ends_and_each_mista
             listener("scram-sha-512", "sasl.jaas.config", SCRAM),
             listener("plain", "sasl.jaas.config", PLAIN),
             listener("oauthbearer", "sasl.jaas.config", TOKEN),
-            listener("oauthbearer", "sasl.server.callback.handler.class", TOKEN_CALLBACK),
+            listener(
+                "oauthbearer",
+                "sasl.server.callback.handler.class",
+                TOKEN_CALLBACK,
+            ),
         ],
     );
     let with_token = RawSecurity {
@@ -123,19 +132,36 @@ async fn each_mechanism_logs_in_and_again_before_its_session_ends_and_each_mista
     for mechanism in [SaslMechanism::ScramSha512, SaslMechanism::Plain] {
         let refusal = refused(&broker, with_password(folder, mechanism, "wrong")).await;
         assert_eq!(refusal.kind, RefusalKind::Denied, "{refusal}");
-        assert!(refusal.reason.contains("kafka.security.username, password"), "{refusal}");
+        assert!(
+            refusal.reason.contains("kafka.security.username, password"),
+            "{refusal}"
+        );
     }
     std::fs::write(folder.join("token"), "no token").unwrap();
     let refusal = refused(&broker, with_token).await;
-    assert!(refusal.kind == RefusalKind::Denied && refusal.reason.contains("token_file"), "{refusal}");
+    assert!(
+        refusal.kind == RefusalKind::Denied && refusal.reason.contains("token_file"),
+        "{refusal}"
+    );
     let mechanism = with_password(folder, SaslMechanism::ScramSha256, "right");
     let refusal = refused(&broker, mechanism).await;
-    assert!(refusal.reason.contains("check kafka.security.sasl_mechanism"), "{refusal}");
-    let unknown = RawSecurity { ca_file: None, ..with_password(folder, SaslMechanism::Plain, "right") };
+    assert!(
+        refusal.reason.contains("check kafka.security.sasl_mechanism"),
+        "{refusal}"
+    );
+    let unknown = RawSecurity {
+        ca_file: None,
+        ..with_password(folder, SaslMechanism::Plain, "right")
+    };
     let refusal = refused(&broker, unknown).await;
     assert!(refusal.reason.contains("kafka.security.ca_file"), "{refusal}");
     let refusal = refused(&broker, RawSecurity::default()).await;
-    assert!(refusal.reason.contains("set kafka.security.protocol to \"ssl\" or \"sasl_ssl\""), "{refusal}");
+    assert!(
+        refusal
+            .reason
+            .contains("set kafka.security.protocol to \"ssl\" or \"sasl_ssl\""),
+        "{refusal}"
+    );
 }
 
 #[tokio::test]
@@ -156,7 +182,10 @@ async fn a_client_shows_its_own_certificate() {
     };
     admin(&broker.servers, with).cluster().await.unwrap();
     let refusal = refused(&broker, without).await;
-    assert!(refusal.reason.contains("kafka.security.certificate_file"), "{refusal}");
+    assert!(
+        refusal.reason.contains("kafka.security.certificate_file"),
+        "{refusal}"
+    );
     let host = broker.servers.replace("127.0.0.1", "localhost");
     let other_host = RawSecurity {
         protocol: SecurityProtocol::Ssl,
@@ -166,7 +195,10 @@ async fn a_client_shows_its_own_certificate() {
         ..RawSecurity::default()
     };
     let refusal = admin(&host, other_host).cluster().await.unwrap_err();
-    assert!(refusal.reason.contains("certificate is for another host"), "{refusal}");
+    assert!(
+        refusal.reason.contains("certificate is for another host"),
+        "{refusal}"
+    );
 }
 
 #[tokio::test]
@@ -180,7 +212,10 @@ async fn sasl_and_tls_against_a_plaintext_listener_are_named() {
         ..with_password(folder.path(), SaslMechanism::Plain, "right")
     };
     let refusal = refused(&broker, sasl).await;
-    assert!(refusal.reason.contains("the listener does not use SASL"), "{refusal}");
+    assert!(
+        refusal.reason.contains("the listener does not use SASL"),
+        "{refusal}"
+    );
     let tls = RawSecurity {
         protocol: SecurityProtocol::Ssl,
         ca_file: Some(folder.path().join("ca.pem")),
