@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::ResponseError;
 use kafka_protocol::protocol::Request;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -12,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::connection::Address;
 use crate::pool::Pool;
 use crate::topology::Topology;
-use crate::wire::Origin;
+use crate::wire::{BrokerConnection, Origin};
 use crate::{BrokerId, Connection, Refusal, RefusalKind};
 
 /// If the first broker does not answer in this time, the next is asked too.
@@ -72,9 +71,7 @@ impl Admin {
         broker: BrokerId,
         deadline: Instant,
     ) -> Result<i16, Refusal> {
-        let address = self.address(broker)?;
-        let connection = self.shared.pool.get(&address, self.origin(broker, &address))?;
-        connection.version::<Req>(i16::MAX, deadline).await
+        self.connection(broker)?.version::<Req>(i16::MAX, deadline).await
     }
 
     /// Asks a broker, in the newest version that it knows.
@@ -95,23 +92,7 @@ impl Admin {
         deadline: Instant,
         request: impl FnOnce(i16) -> Req,
     ) -> Result<(Req::Response, i16), Refusal> {
-        let address = self.address(broker)?;
-        self.ask_at(&address, self.origin(broker, &address), limit, deadline, request)
-            .await
-    }
-
-    async fn ask_at<Req: Request>(
-        &self,
-        address: &Address,
-        origin: Origin,
-        limit: i16,
-        deadline: Instant,
-        request: impl FnOnce(i16) -> Req,
-    ) -> Result<(Req::Response, i16), Refusal> {
-        let connection = self.shared.pool.get(address, origin)?;
-        let version = connection.version::<Req>(limit, deadline).await?;
-        let response = connection.ask(&request(version), version, deadline).await?;
-        Ok((response, version))
+        self.connection(broker)?.ask(limit, deadline, request).await
     }
 
     /// Asks whichever broker answers first: those that are connected before others, the next if one hesitates.
@@ -132,7 +113,10 @@ impl Admin {
             let has_more = next.is_some();
             if let Some((address, origin)) = next {
                 let (admin, request) = (self.clone(), request.clone());
-                asked.spawn(async move { admin.ask_at(&address, origin, i16::MAX, deadline, request).await });
+                asked.spawn(async move {
+                    let connection = admin.shared.pool.get(&address, origin)?;
+                    connection.ask(i16::MAX, deadline, request).await
+                });
             }
             tokio::select! {
                 answer = asked.join_next() => match answer {
@@ -155,18 +139,12 @@ impl Admin {
         candidates
     }
 
-    fn address(&self, broker: BrokerId) -> Result<Address, Refusal> {
-        let reason = format!("broker {broker} is not in the cluster at the moment");
-        let address = self.topology().address(broker);
-        address.ok_or_else(|| Refusal::of(ResponseError::NetworkException, Some(&reason)))
-    }
-
-    fn origin(&self, broker: BrokerId, address: &Address) -> Origin {
-        if self.settings().servers.contains(address) {
-            Origin::Bootstrap
-        } else {
-            Origin::Advertised(broker)
-        }
+    fn connection(&self, broker: BrokerId) -> Result<Arc<BrokerConnection>, Refusal> {
+        let address = self.topology().address(broker).ok_or_else(|| {
+            Refusal::unreachable(format!("broker {broker} is not in the cluster at the moment"))
+        })?;
+        let origin = Origin::of(broker, &address, &self.settings().servers);
+        self.shared.pool.get(&address, origin)
     }
 
     /// Takes note of where the brokers are; connections to others end.

@@ -56,11 +56,7 @@ impl Topology {
         let brokers = self.brokers();
         let known: BTreeSet<_> = brokers.iter().map(|(_, address)| address.clone()).collect();
         let advertised = |(broker, address): (BrokerId, Address)| {
-            let origin = if bootstrap.contains(&address) {
-                Origin::Bootstrap
-            } else {
-                Origin::Advertised(broker)
-            };
+            let origin = Origin::of(broker, &address, bootstrap);
             (address, origin)
         };
         let others = bootstrap.iter().filter(|address| !known.contains(address));

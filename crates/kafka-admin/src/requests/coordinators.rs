@@ -29,7 +29,7 @@ impl Admin {
     {
         let mut answer = None;
         self.scatter_groups(vec![group.clone()], 1, ask, |_group, answered| {
-            answer = Some(answered)
+            answer = Some(answered);
         })
         .await;
         answer.unwrap_or_else(|| Err(Refusal::missing("group that was asked about")))

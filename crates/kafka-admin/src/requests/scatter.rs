@@ -77,9 +77,9 @@ impl<Find, Ask> Scatter<Find, Ask> {
                 }
                 Ok(Step::Answered(attempt, answers)) => {
                     let (answers, again) = self.sort(attempt, answers);
-                    answers
-                        .into_iter()
-                        .for_each(|(thing, answer)| on_answer(thing, answer));
+                    for (thing, answer) in answers {
+                        on_answer(thing, answer);
+                    }
                     (attempt, again)
                 }
             };

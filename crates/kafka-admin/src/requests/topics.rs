@@ -8,7 +8,7 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
 use tokio::time::Instant;
 
-use super::topic_name;
+use super::{refuse, topic_name};
 use crate::topology::Leaders;
 use crate::{Admin, BrokerId, Partition, Refusal, Topic, TopicId, TopicPartition};
 
@@ -98,11 +98,8 @@ impl Admin {
         let topics: BTreeSet<_> = partitions.iter().map(|partition| &partition.topic).collect();
         let max_age = self.settings().tuning.metadata_max_age;
         let unknown = self.topology().unknown_topics(topics, since, max_age);
-        if !unknown.is_empty() {
-            if let Err(refusal) = self.describe_topics_until(deadline, &unknown).await {
-                let refused = |partition| (partition, Err(refusal.clone()));
-                return partitions.into_iter().map(refused).collect();
-            }
+        if let Err(refusal) = self.describe_topics_until(deadline, &unknown).await {
+            return refuse(partitions, &refusal);
         }
         let leader = |partition| {
             let leader = self.topology().leader(&partition);

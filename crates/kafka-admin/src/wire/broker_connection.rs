@@ -90,16 +90,17 @@ impl BrokerConnection {
         self.versions(deadline).await?.newest::<Req>(limit)
     }
 
-    /// Sends a request in a version, and waits for its answer until `deadline`.
+    /// Sends a request in the newest version up to `limit` that both sides know, and waits for its answer until `deadline`.
     pub(crate) async fn ask<Req: Request>(
         &self,
-        request: &Req,
-        version: i16,
+        limit: i16,
         deadline: Instant,
-    ) -> Result<Req::Response, Refusal> {
+        request: impl FnOnce(i16) -> Req,
+    ) -> Result<(Req::Response, i16), Refusal> {
         let begun = Instant::now();
+        let version = self.version::<Req>(limit, deadline).await?;
         let name = request_name::<Req>();
-        let encoded = encode_request(request, version, self.settings.client_id());
+        let encoded = encode_request(&request(version), version, self.settings.client_id());
         let frame = encoded.map_err(Refusal::impossible)?;
         let (answer, answered) = oneshot::channel();
         let outgoing = Outgoing { frame, name, answer };
@@ -115,8 +116,10 @@ impl BrokerConnection {
                 self.target.address
             )))
         })?;
-        decode_response::<Req>(frame, version)
-            .map_err(|reason| Refusal::unreachable(format!("{}: {name}: {reason}", self.target.address)))
+        let decoded = decode_response::<Req>(frame, version);
+        let decoded = decoded
+            .map_err(|reason| Refusal::unreachable(format!("{}: {name}: {reason}", self.target.address)));
+        decoded.map(|response| (response, version))
     }
 
     async fn versions(&self, deadline: Instant) -> Result<Arc<Versions>, Refusal> {

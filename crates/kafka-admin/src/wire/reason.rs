@@ -19,6 +19,15 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
+    /// Where the address of a broker comes from, which may be one of `bootstrap` too.
+    pub(crate) fn of(broker: BrokerId, address: &Address, bootstrap: &[Address]) -> Self {
+        if bootstrap.contains(address) {
+            Self::Bootstrap
+        } else {
+            Self::Advertised(broker)
+        }
+    }
+
     fn advice(self) -> String {
         match self {
             Self::Bootstrap => "check kafka.bootstrap_servers".to_owned(),

@@ -64,7 +64,7 @@ async fn choose(
     let request = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism.name()));
     let response = exchange.call(&request, version).await?;
     Refusal::check(response.error_code, None).map_err(|refusal| {
-        let enabled: Vec<_> = response.mechanisms.iter().map(|name| name.as_str()).collect();
+        let enabled: Vec<_> = response.mechanisms.iter().map(StrBytes::as_str).collect();
         let reason = match refusal.code.as_str() {
             "UNSUPPORTED_SASL_MECHANISM" => format!(
                 "the broker enables {}, not {}: check kafka.security.sasl_mechanism",

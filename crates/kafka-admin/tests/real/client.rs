@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
@@ -112,13 +113,13 @@ impl Client {
             .with_transaction_timeout_ms(60_000)
             .with_producer_id((-1).into())
             .with_producer_epoch(-1);
-        let mut begun = None;
+        let mut producer = None;
         until_zero(|| {
             let answer = self.call(&begin, 4);
-            begun = Some((answer.producer_id.0, answer.producer_epoch));
+            producer = Some((answer.producer_id.0, answer.producer_epoch));
             answer.error_code
         });
-        let (producer, epoch) = begun.unwrap();
+        let (producer, epoch) = producer.unwrap();
         Transaction {
             id,
             producer,
@@ -149,7 +150,7 @@ impl Client {
             timestamp: *timestamp,
             key: None,
             value: Some(Bytes::from_static(b"value")),
-            headers: Default::default(),
+            headers: IndexMap::default(),
         });
         let records: Vec<_> = records.collect();
         let options = RecordEncodeOptions {

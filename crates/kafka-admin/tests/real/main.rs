@@ -2,7 +2,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     reason = "a test that cannot set itself up has failed"
 )]
@@ -187,7 +186,10 @@ async fn commits_as_nobodys_member_are_read_listed_described_and_deleted() {
     );
     let committed = values(admin.committed_in(&groups[0], &partitions).await.unwrap());
     assert_eq!(committed.into_keys().collect::<Vec<_>>(), partitions[..1]);
+    listed_and_described(&admin, &groups).await;
+}
 
+async fn listed_and_described(admin: &Admin, groups: &[GroupId]) {
     let listed = admin.list_groups().await.unwrap().pop().unwrap().1.unwrap();
     assert_eq!(listed.len(), 20);
     assert_eq!(listed[0].group_type, Some(GroupType::Classic));

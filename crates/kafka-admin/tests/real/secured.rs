@@ -84,41 +84,46 @@ async fn refused(broker: &Broker, security: RawSecurity) -> Refusal {
     admin(&broker.servers, security).cluster().await.unwrap_err()
 }
 
+fn with_token(folder: &Path) -> RawSecurity {
+    RawSecurity {
+        protocol: SecurityProtocol::SaslSsl,
+        ca_file: Some(folder.join("ca.pem")),
+        sasl_mechanism: Some(SaslMechanism::OauthBearer),
+        token_file: Some(folder.join("token")),
+        ..RawSecurity::default()
+    }
+}
+
+/// A broker with three mechanisms, whose sessions end after two seconds.
+fn with_mechanisms(folder: &Path) -> Broker {
+    let listener =
+        |mechanism: &str, key: &str, value: &str| format!("listener.name.client.{mechanism}.{key}={value}");
+    let settings = [
+        "sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN,OAUTHBEARER".to_owned(),
+        "connections.max.reauth.ms=2000".to_owned(),
+        listener("scram-sha-512", "sasl.jaas.config", SCRAM),
+        listener("plain", "sasl.jaas.config", PLAIN),
+        listener("oauthbearer", "sasl.jaas.config", TOKEN),
+        listener(
+            "oauthbearer",
+            "sasl.server.callback.handler.class",
+            TOKEN_CALLBACK,
+        ),
+    ];
+    start(folder, "SASL_SSL", &settings)
+}
+
 #[tokio::test]
 async fn each_mechanism_logs_in_and_again_before_its_session_ends_and_each_mistake_names_its_setting() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     certificates(folder);
     token(folder, "user");
-    let listener =
-        |mechanism: &str, key: &str, value: &str| format!("listener.name.client.{mechanism}.{key}={value}");
-    let broker = start(
-        folder,
-        "SASL_SSL",
-        &[
-            "sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN,OAUTHBEARER".to_owned(),
-            "connections.max.reauth.ms=2000".to_owned(),
-            listener("scram-sha-512", "sasl.jaas.config", SCRAM),
-            listener("plain", "sasl.jaas.config", PLAIN),
-            listener("oauthbearer", "sasl.jaas.config", TOKEN),
-            listener(
-                "oauthbearer",
-                "sasl.server.callback.handler.class",
-                TOKEN_CALLBACK,
-            ),
-        ],
-    );
-    let with_token = RawSecurity {
-        protocol: SecurityProtocol::SaslSsl,
-        ca_file: Some(folder.join("ca.pem")),
-        sasl_mechanism: Some(SaslMechanism::OauthBearer),
-        token_file: Some(folder.join("token")),
-        ..RawSecurity::default()
-    };
+    let broker = with_mechanisms(folder);
     let admins = [
         with_password(folder, SaslMechanism::ScramSha512, "right"),
         with_password(folder, SaslMechanism::Plain, "right"),
-        with_token.clone(),
+        with_token(folder),
     ]
     .map(|security| admin(&broker.servers, security));
     // Longer than a session: a connection that does not log in again is closed.
@@ -138,30 +143,25 @@ async fn each_mechanism_logs_in_and_again_before_its_session_ends_and_each_mista
         );
     }
     std::fs::write(folder.join("token"), "no token").unwrap();
-    let refusal = refused(&broker, with_token).await;
-    assert!(
-        refusal.kind == RefusalKind::Denied && refusal.reason.contains("token_file"),
-        "{refusal}"
-    );
-    let mechanism = with_password(folder, SaslMechanism::ScramSha256, "right");
-    let refusal = refused(&broker, mechanism).await;
-    assert!(
-        refusal.reason.contains("check kafka.security.sasl_mechanism"),
-        "{refusal}"
-    );
+    let refusal = refused(&broker, with_token(folder)).await;
+    assert_eq!(refusal.kind, RefusalKind::Denied, "{refusal}");
+    let other = with_password(folder, SaslMechanism::ScramSha256, "right");
     let unknown = RawSecurity {
         ca_file: None,
         ..with_password(folder, SaslMechanism::Plain, "right")
     };
-    let refusal = refused(&broker, unknown).await;
-    assert!(refusal.reason.contains("kafka.security.ca_file"), "{refusal}");
-    let refusal = refused(&broker, RawSecurity::default()).await;
-    assert!(
-        refusal
-            .reason
-            .contains("set kafka.security.protocol to \"ssl\" or \"sasl_ssl\""),
-        "{refusal}"
-    );
+    for (security, advice) in [
+        (with_token(folder), "token_file"),
+        (other, "check kafka.security.sasl_mechanism"),
+        (unknown, "kafka.security.ca_file"),
+        (
+            RawSecurity::default(),
+            "set kafka.security.protocol to \"ssl\" or \"sasl_ssl\"",
+        ),
+    ] {
+        let refusal = refused(&broker, security).await;
+        assert!(refusal.reason.contains(advice), "{refusal}");
+    }
 }
 
 #[tokio::test]
