@@ -1,0 +1,307 @@
+//! Owns a look at a log without its records: the headers of batches, and which transactions were aborted. Bounded in bytes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes};
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::fetch_response::PartitionData;
+use tokio::time::Instant;
+
+use super::scatter::{Answers, Scatter};
+use super::{ByPartition, refuse, topic_name};
+use crate::{Admin, BrokerId, Offset, Refusal, Topic, TopicPartition};
+
+/// The most partitions of one request; each may have a batch that is larger than was asked for.
+const PARTITIONS_PER_REQUEST: usize = 8;
+/// The most bytes of one partition that may be asked for.
+const MAX_BYTES_PER_PARTITION: u32 = 4 << 20;
+/// The last version that names topics by their names, not by ids.
+const LAST_WITH_NAMES: i16 = 12;
+/// `read_committed`: only then does the answer say which transactions were aborted.
+const READ_COMMITTED: i8 = 1;
+/// No incremental session.
+const NO_SESSION: i32 = -1;
+/// The bytes of a batch's header in the format since Kafka 0.11.
+const HEADER_BYTES: usize = 61;
+/// What stands before the part that a batch's length counts.
+const BEFORE_LENGTH_COUNTS: usize = 12;
+const MAGIC_AT: usize = 16;
+const MAGIC: u8 = 2;
+const IS_TRANSACTIONAL: i16 = 1 << 4;
+const IS_CONTROL: i16 = 1 << 5;
+
+/// A part of a partition's log, at most up to its last stable offset. It may end before, with a segment or for its size: what
+/// follows the last batch is asked for again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSection {
+    /// The first offset of the log, if the broker says it.
+    pub log_start: Option<Offset>,
+    /// Up to where transactions are decided.
+    pub last_stable: Option<Offset>,
+    /// The end of the log.
+    pub high_watermark: Option<Offset>,
+    /// The batches in it. The first may begin before the offset that was asked for.
+    pub batches: Vec<BatchHeader>,
+    /// The transactions with records in it that were aborted.
+    pub aborted: Vec<AbortedTransaction>,
+}
+
+/// A batch of records, without the records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchHeader {
+    /// The offset of its first record, whether or not compaction has left it.
+    pub first: Offset,
+    /// The offset of its last record, likewise.
+    pub last: Offset,
+    /// How many records it has.
+    pub records: u32,
+    /// The timestamp of the first, in milliseconds since 1970.
+    pub first_timestamp_ms: i64,
+    /// The largest timestamp.
+    pub max_timestamp_ms: i64,
+    /// Who wrote it, if with idempotence.
+    pub producer_id: Option<i64>,
+    /// Whether it belongs to a transaction.
+    pub is_transactional: bool,
+    /// Whether it is a marker that ends a transaction, which no reader gets.
+    pub is_control: bool,
+}
+
+/// A transaction that was aborted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AbortedTransaction {
+    /// Who began it.
+    pub producer_id: i64,
+    /// Its first record in the partition.
+    pub first: Offset,
+}
+
+impl Admin {
+    /// What stands in each partition from an offset on, in at most so many bytes (4 MiB at most, but one whole batch).
+    pub async fn log_sections(
+        &self,
+        from: &[(TopicPartition, Offset)],
+        max_bytes: u32,
+    ) -> ByPartition<LogSection> {
+        let deadline = self.deadline();
+        let max_bytes = i32::try_from(max_bytes.min(MAX_BYTES_PER_PARTITION)).unwrap_or(i32::MAX);
+        let partitions = from.iter().map(|(partition, _)| partition.clone()).collect();
+        let from: Arc<HashMap<_, _>> = Arc::new(from.iter().cloned().collect());
+        let (finder, asker) = (self.clone(), self.clone());
+        let scatter = Scatter {
+            find: move |partitions, since| {
+                let admin = finder.clone();
+                async move { admin.find_leaders(partitions, since, deadline).await }
+            },
+            ask: move |leader, partitions: Vec<TopicPartition>| {
+                let (admin, from) = (asker.clone(), Arc::clone(&from));
+                async move {
+                    let request = request(&partitions, &from, max_bytes);
+                    admin.fetch(leader, partitions, request, deadline).await
+                }
+            },
+            per_request: PARTITIONS_PER_REQUEST,
+            deadline,
+        };
+        let mut all = Vec::new();
+        scatter
+            .run(partitions, |partition, answer| all.push((partition, answer)))
+            .await;
+        all
+    }
+
+    async fn fetch(
+        &self,
+        leader: BrokerId,
+        partitions: Vec<TopicPartition>,
+        request: FetchRequest,
+        deadline: Instant,
+    ) -> Answers<TopicPartition, LogSection> {
+        let answer = self.ask_up_to(LAST_WITH_NAMES, leader, deadline, |_version| request);
+        let response = match answer.await {
+            Ok((response, _version)) => response,
+            Err(refusal) => return refuse(partitions, &refusal),
+        };
+        if let Err(refusal) = Refusal::check(response.error_code, None) {
+            return refuse(partitions, &refusal);
+        }
+        let mut answers = HashMap::new();
+        for topic in response.responses {
+            let name = Topic::from(topic.topic.as_str());
+            for answer in topic.partitions {
+                answers.insert(name.partition(answer.partition_index), section(&answer));
+            }
+        }
+        let picked = partitions.into_iter().map(|partition| {
+            let answer = answers.remove(&partition);
+            let missing = || Err(Refusal::missing("partition that was asked about"));
+            (partition, answer.unwrap_or_else(missing))
+        });
+        picked.collect()
+    }
+}
+
+fn request(
+    partitions: &[TopicPartition],
+    from: &HashMap<TopicPartition, Offset>,
+    max_bytes: i32,
+) -> FetchRequest {
+    let topics = partitions.iter().map(|partition| {
+        let asked = FetchPartition::default()
+            .with_partition(partition.partition.0)
+            .with_fetch_offset(from.get(partition).map_or(0, |offset| offset.get()))
+            .with_partition_max_bytes(max_bytes);
+        FetchTopic::default()
+            .with_topic(topic_name(&partition.topic))
+            .with_partitions(vec![asked])
+    });
+    let topics: Vec<_> = topics.collect();
+    let total = i32::try_from(topics.len())
+        .unwrap_or(i32::MAX)
+        .saturating_mul(max_bytes);
+    FetchRequest::default()
+        .with_max_wait_ms(0)
+        .with_min_bytes(0)
+        .with_max_bytes(total)
+        .with_isolation_level(READ_COMMITTED)
+        .with_session_epoch(NO_SESSION)
+        .with_topics(topics)
+}
+
+fn section(answer: &PartitionData) -> Result<LogSection, Refusal> {
+    Refusal::check(answer.error_code, None)?;
+    let aborted = answer
+        .aborted_transactions
+        .iter()
+        .flatten()
+        .filter_map(|aborted| {
+            Some(AbortedTransaction {
+                producer_id: aborted.producer_id.0,
+                first: Offset::new(aborted.first_offset)?,
+            })
+        });
+    Ok(LogSection {
+        log_start: Offset::new(answer.log_start_offset),
+        last_stable: Offset::new(answer.last_stable_offset),
+        high_watermark: Offset::new(answer.high_watermark),
+        batches: batches(answer.records.clone().unwrap_or_default())?,
+        aborted: aborted.collect(),
+    })
+}
+
+/// The headers of all batches; the last may be cut behind its header.
+fn batches(mut bytes: Bytes) -> Result<Vec<BatchHeader>, Refusal> {
+    let mut batches = Vec::new();
+    while bytes.len() > MAGIC_AT {
+        if bytes[MAGIC_AT] < MAGIC {
+            return Err(Refusal::of(ResponseError::UnsupportedForMessageFormat, None));
+        }
+        let Some(header) = bytes.get(..HEADER_BYTES) else {
+            break;
+        };
+        let (batch, length) =
+            batch(header).ok_or_else(|| Refusal::of(ResponseError::CorruptMessage, None))?;
+        batches.push(batch);
+        if length >= bytes.len() {
+            break;
+        }
+        bytes.advance(length);
+    }
+    Ok(batches)
+}
+
+/// A batch, and how many bytes it takes. `header` has [`HEADER_BYTES`].
+fn batch(mut header: &[u8]) -> Option<(BatchHeader, usize)> {
+    let first = Offset::new(header.get_i64())?;
+    let length = usize::try_from(header.get_i32()).ok()? + BEFORE_LENGTH_COUNTS;
+    // The leader's epoch, the format, the checksum.
+    header.advance(9);
+    let attributes = header.get_i16();
+    let last_delta = u32::try_from(header.get_i32()).ok()?;
+    let (first_timestamp_ms, max_timestamp_ms) = (header.get_i64(), header.get_i64());
+    let producer_id = header.get_i64();
+    // The producer's epoch, the first sequence number.
+    header.advance(6);
+    let batch = BatchHeader {
+        first,
+        last: Offset::new(first.get().checked_add(i64::from(last_delta))?)?,
+        records: u32::try_from(header.get_i32()).ok()?,
+        first_timestamp_ms,
+        max_timestamp_ms,
+        producer_id: (producer_id >= 0).then_some(producer_id),
+        is_transactional: attributes & IS_TRANSACTIONAL != 0,
+        is_control: attributes & IS_CONTROL != 0,
+    };
+    (length >= HEADER_BYTES).then_some((batch, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{BufMut as _, BytesMut};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encoded(first: i64, last_delta: i32, attributes: i16, body: usize) -> BytesMut {
+        let mut bytes = BytesMut::new();
+        bytes.put_i64(first);
+        bytes.put_i32(i32::try_from(HEADER_BYTES - BEFORE_LENGTH_COUNTS + body).unwrap());
+        bytes.put_i32(0);
+        bytes.put_u8(MAGIC);
+        bytes.put_u32(0);
+        bytes.put_i16(attributes);
+        bytes.put_i32(last_delta);
+        bytes.put_i64(1000);
+        bytes.put_i64(2000);
+        bytes.put_i64(7);
+        bytes.put_i16(0);
+        bytes.put_i32(0);
+        bytes.put_i32(last_delta + 1);
+        bytes.put_bytes(0, body);
+        bytes
+    }
+
+    #[test]
+    fn headers_are_read_and_the_last_batch_may_be_cut() {
+        let mut bytes = encoded(5, 2, IS_TRANSACTIONAL, 40);
+        bytes.extend_from_slice(&encoded(8, 0, IS_CONTROL | IS_TRANSACTIONAL, 10));
+        let bytes = bytes.freeze();
+        let whole = batches(bytes.clone()).unwrap();
+        let ends: Vec<_> = whole
+            .iter()
+            .map(|batch| (batch.first.get(), batch.last.get()))
+            .collect();
+        assert_eq!(ends, [(5, 7), (8, 8)]);
+        assert!(!whole[0].is_control && whole[1].is_control && whole[1].is_transactional);
+        assert_eq!(
+            (whole[0].records, whole[0].producer_id, whole[0].max_timestamp_ms),
+            (3, Some(7), 2000)
+        );
+        for length in 0..=bytes.len() {
+            let count = batches(bytes.slice(..length)).unwrap().len();
+            assert_eq!(
+                count,
+                usize::from(length >= 61) + usize::from(length >= 101 + 61),
+                "{length}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_format_that_is_too_old_is_said_to_be_so() {
+        let mut bytes = encoded(0, 0, 0, 0);
+        bytes[MAGIC_AT] = 1;
+        let refusal = batches(bytes.freeze()).unwrap_err();
+        assert_eq!(refusal.code, "UNSUPPORTED_FOR_MESSAGE_FORMAT");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_batches_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            drop(batches(Bytes::from(bytes)));
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Owns the question where partitions begin and end, and which record is of which time: `ListOffsets`, each leader at once.
+
+use std::collections::HashMap;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::list_offsets_response::ListOffsetsPartitionResponse;
+use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use tokio::time::Instant;
+
+use super::scatter::{Answers, Scatter};
+use super::{ByPartition, by_topic, topic_name};
+use crate::{Admin, BrokerId, Offset, Refusal, Topic, TopicPartition};
+
+/// The most partitions of one request, whose answer takes about 30 bytes for each.
+const PARTITIONS_PER_REQUEST: usize = 20_000;
+/// Since when `MAX_TIMESTAMP` is known (KIP-734, Kafka 3.0).
+const MAX_TIMESTAMP_SINCE: i16 = 7;
+
+/// Which end of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LogEnd {
+    /// The first offset that is still there.
+    Earliest,
+    /// The high watermark: the offset of the next record that a reader could get.
+    Latest,
+    /// The last stable offset: as far as a reader gets that is `read_committed`.
+    LatestStable,
+}
+
+/// Which record of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RecordTime {
+    /// The first whose timestamp is not before this, in milliseconds since 1970.
+    NotBefore(i64),
+    /// The one with the largest timestamp. Needs Kafka 3.0.
+    Largest,
+}
+
+/// A record that was found by its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimedOffset {
+    /// Its offset.
+    pub offset: Offset,
+    /// Its timestamp, in milliseconds since 1970.
+    pub timestamp_ms: i64,
+}
+
+/// A request's own numbers.
+#[derive(Debug, Clone, Copy)]
+struct Spec {
+    timestamp: i64,
+    isolation_level: i8,
+    min_version: i16,
+}
+
+impl LogEnd {
+    fn spec(self) -> Spec {
+        let (timestamp, isolation_level) = match self {
+            Self::Earliest => (-2, 0),
+            Self::Latest => (-1, 0),
+            Self::LatestStable => (-1, 1),
+        };
+        Spec {
+            timestamp,
+            isolation_level,
+            min_version: 0,
+        }
+    }
+}
+
+impl RecordTime {
+    fn spec(self) -> Spec {
+        let (timestamp, min_version) = match self {
+            // Negative ones have other meanings.
+            Self::NotBefore(timestamp) => (timestamp.max(0), 0),
+            Self::Largest => (-3, MAX_TIMESTAMP_SINCE),
+        };
+        Spec {
+            timestamp,
+            isolation_level: 0,
+            min_version,
+        }
+    }
+}
+
+impl Admin {
+    /// An end of each partition, or why it is not known.
+    pub async fn list_offsets(&self, partitions: &[TopicPartition], end: LogEnd) -> ByPartition<Offset> {
+        let mut all = Vec::with_capacity(partitions.len());
+        self.list_offsets_each(partitions, end, |partition, answer| all.push((partition, answer)))
+            .await;
+        all
+    }
+
+    /// As [`Self::list_offsets`]; each answer is given to `on_answer` when it comes, so that a leader that hangs holds up
+    /// only its own.
+    pub async fn list_offsets_each(
+        &self,
+        partitions: &[TopicPartition],
+        end: LogEnd,
+        mut on_answer: impl FnMut(TopicPartition, Result<Offset, Refusal>),
+    ) {
+        self.scatter_offsets(partitions, end.spec(), |partition, answer| {
+            let offset = answer.and_then(|answer| {
+                Offset::new(answer.offset).ok_or_else(|| Refusal::missing("offset of the partition"))
+            });
+            on_answer(partition, offset);
+        })
+        .await;
+    }
+
+    /// A record of each partition by its time; `None` if it has no such record.
+    pub async fn find_offsets(
+        &self,
+        partitions: &[TopicPartition],
+        time: RecordTime,
+    ) -> ByPartition<Option<TimedOffset>> {
+        let mut all = Vec::with_capacity(partitions.len());
+        self.scatter_offsets(partitions, time.spec(), |partition, answer| {
+            let found = answer.map(|answer| {
+                let timestamp_ms = answer.timestamp;
+                Offset::new(answer.offset).map(|offset| TimedOffset { offset, timestamp_ms })
+            });
+            all.push((partition, found));
+        })
+        .await;
+        all
+    }
+
+    async fn scatter_offsets(
+        &self,
+        partitions: &[TopicPartition],
+        spec: Spec,
+        on_answer: impl FnMut(TopicPartition, Result<ListOffsetsPartitionResponse, Refusal>),
+    ) {
+        let deadline = self.deadline();
+        let (finder, asker) = (self.clone(), self.clone());
+        let scatter = Scatter {
+            find: move |partitions, since| {
+                let admin = finder.clone();
+                async move { admin.find_leaders(partitions, since, deadline).await }
+            },
+            ask: move |leader, partitions| {
+                let admin = asker.clone();
+                async move { admin.ask_leader(leader, partitions, spec, deadline).await }
+            },
+            per_request: PARTITIONS_PER_REQUEST,
+            deadline,
+        };
+        scatter.run(partitions.to_vec(), on_answer).await;
+    }
+
+    async fn ask_leader(
+        &self,
+        leader: BrokerId,
+        partitions: Vec<TopicPartition>,
+        spec: Spec,
+        deadline: Instant,
+    ) -> Answers<TopicPartition, ListOffsetsPartitionResponse> {
+        let asked = async {
+            let version = self.version::<ListOffsetsRequest>(leader, deadline).await?;
+            if version < spec.min_version {
+                return Err(Refusal::of(ResponseError::UnsupportedVersion, None));
+            }
+            let request = |_version| request(&partitions, spec);
+            self.ask(leader, deadline, request).await
+        };
+        match asked.await {
+            Ok((response, _version)) => pick(partitions, response),
+            Err(refusal) => super::refuse(partitions, &refusal),
+        }
+    }
+}
+
+fn request(partitions: &[TopicPartition], spec: Spec) -> ListOffsetsRequest {
+    let partition = |partition: i32| {
+        ListOffsetsPartition::default()
+            .with_partition_index(partition)
+            .with_current_leader_epoch(-1)
+            .with_timestamp(spec.timestamp)
+    };
+    let topics = by_topic(partitions).into_iter().map(|(topic, partitions)| {
+        ListOffsetsTopic::default()
+            .with_name(topic_name(topic))
+            .with_partitions(partitions.into_iter().map(partition).collect())
+    });
+    ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_isolation_level(spec.isolation_level)
+        .with_topics(topics.collect())
+}
+
+/// The answers to what was asked; what else the response has is left out.
+fn pick(
+    partitions: Vec<TopicPartition>,
+    response: ListOffsetsResponse,
+) -> Answers<TopicPartition, ListOffsetsPartitionResponse> {
+    let mut answers = HashMap::with_capacity(partitions.len());
+    for topic in response.topics {
+        let name = Topic::from(topic.name.as_str());
+        for answer in topic.partitions {
+            answers.insert(name.partition(answer.partition_index), answer);
+        }
+    }
+    let picked = partitions.into_iter().map(|partition| {
+        let answer = answers.remove(&partition);
+        let answer = answer.ok_or_else(|| Refusal::missing("partition that was asked about"));
+        let answer = answer.and_then(|answer| Refusal::check(answer.error_code, None).map(|()| answer));
+        (partition, answer)
+    });
+    picked.collect()
+}

@@ -1,0 +1,138 @@
+//! Owns questions about many things, each of which one broker answers: partitions have leaders, groups have coordinators.
+//!
+//! All brokers are asked at once, and nobody waits for another. If a broker is the wrong one by now, the right one is found
+//! and asked, a few times within the time of the question. Each thing is answered exactly once, as soon as it can be.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::{BrokerId, Refusal, RefusalKind};
+
+/// How long each further attempt waits: the first one does not, since who moved has often arrived.
+const PAUSES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+];
+
+/// What is said of each of several things.
+pub(super) type Answers<K, V> = Vec<(K, Result<V, Refusal>)>;
+
+/// A question about many things.
+pub(super) struct Scatter<Find, Ask> {
+    /// Finds the broker of each; those that were found before the time given are looked for again.
+    pub(super) find: Find,
+    /// Asks a broker about some of them.
+    pub(super) ask: Ask,
+    /// The most things of one request.
+    pub(super) per_request: usize,
+    pub(super) deadline: Instant,
+}
+
+enum Step<K, V> {
+    Found(usize, Answers<K, BrokerId>),
+    Answered(usize, Answers<K, V>),
+}
+
+impl<Find, Ask> Scatter<Find, Ask> {
+    /// Asks about all `things`, and gives each one's answer to `on_answer` when it comes.
+    pub(super) async fn run<K, V, Finding, Asking>(
+        self,
+        things: Vec<K>,
+        mut on_answer: impl FnMut(K, Result<V, Refusal>),
+    ) where
+        K: Send + 'static,
+        V: Send + 'static,
+        Find: Fn(Vec<K>, Option<Instant>) -> Finding,
+        Finding: Future<Output = Answers<K, BrokerId>> + Send + 'static,
+        Ask: Fn(BrokerId, Vec<K>) -> Asking,
+        Asking: Future<Output = Answers<K, V>> + Send + 'static,
+    {
+        let mut steps = JoinSet::new();
+        let first = (self.find)(things, None);
+        steps.spawn(async move { Step::Found(0, first.await) });
+        while let Some(step) = steps.join_next().await {
+            let (attempt, again) = match step {
+                Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+                Ok(Step::Found(attempt, found)) => {
+                    let (found, again) = self.sort(attempt, found);
+                    let mut by_broker = BTreeMap::<_, Vec<_>>::new();
+                    for (thing, broker) in found {
+                        match broker {
+                            Ok(broker) => by_broker.entry(broker).or_default().push(thing),
+                            Err(refusal) => on_answer(thing, Err(refusal)),
+                        }
+                    }
+                    for (broker, things) in by_broker {
+                        for some in chunks(things, self.per_request) {
+                            let asking = (self.ask)(broker, some);
+                            steps.spawn(async move { Step::Answered(attempt, asking.await) });
+                        }
+                    }
+                    (attempt, again)
+                }
+                Ok(Step::Answered(attempt, answers)) => {
+                    let (answers, again) = self.sort(attempt, answers);
+                    for (thing, answer) in answers {
+                        on_answer(thing, answer);
+                    }
+                    (attempt, again)
+                }
+            };
+            if !again.is_empty() {
+                let finding = (self.find)(again, Some(Instant::now()));
+                steps.spawn(async move {
+                    sleep(PAUSES[attempt]).await;
+                    Step::Found(attempt + 1, finding.await)
+                });
+            }
+        }
+    }
+
+    /// What is decided, and which things are to be looked for again.
+    fn sort<K, T>(&self, attempt: usize, answers: Answers<K, T>) -> (Answers<K, T>, Vec<K>) {
+        let mut again = Vec::new();
+        let mut decided = Vec::with_capacity(answers.len());
+        for (thing, answer) in answers {
+            match answer {
+                Err(refusal) if self.may_retry(attempt, &refusal) => again.push(thing),
+                answer => decided.push((thing, answer)),
+            }
+        }
+        (decided, again)
+    }
+
+    fn may_retry(&self, attempt: usize, refusal: &Refusal) -> bool {
+        // Fresh metadata without a partition is believed.
+        let is_believed = refusal.kind == RefusalKind::UnknownPartition && attempt > 0;
+        let in_time = PAUSES
+            .get(attempt)
+            .is_some_and(|pause| Instant::now() + *pause < self.deadline);
+        refusal.is_stale() && !is_believed && in_time
+    }
+}
+
+fn chunks<K>(mut things: Vec<K>, size: usize) -> Vec<Vec<K>> {
+    let mut chunks = Vec::new();
+    while things.len() > size {
+        let rest = things.split_off(size);
+        chunks.push(std::mem::replace(&mut things, rest));
+    }
+    chunks.push(things);
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_have_everything_once() {
+        assert_eq!(chunks(vec![1, 2, 3, 4, 5], 2), [vec![1, 2], vec![3, 4], vec![5]]);
+        assert_eq!(chunks(vec![1, 2], 2), [vec![1, 2]]);
+    }
+}

@@ -1,0 +1,164 @@
+//! Owns the questions which topics there are, and who leads their partitions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::MetadataRequest;
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
+use tokio::time::Instant;
+
+use super::{refuse, topic_name};
+use crate::topology::Leaders;
+use crate::{Admin, BrokerId, Partition, Refusal, Topic, TopicId, TopicPartition};
+
+/// The most topics of one request.
+const TOPICS_PER_REQUEST: usize = 2000;
+
+/// A topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// Its name.
+    pub name: Topic,
+    /// Its id, if the brokers know ids (since Kafka 2.8).
+    pub id: Option<TopicId>,
+    /// Whether it is Kafka's own, such as `__consumer_offsets`.
+    pub is_internal: bool,
+    /// Its partitions, by number.
+    pub partitions: BTreeMap<Partition, PartitionDescription>,
+}
+
+/// A partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionDescription {
+    /// Who leads it, or why nobody does.
+    pub leader: Result<BrokerId, Refusal>,
+    /// Who has it.
+    pub replicas: Vec<BrokerId>,
+    /// Whose copy is up to date.
+    pub in_sync: Vec<BrokerId>,
+}
+
+impl Admin {
+    /// All topics that may be described.
+    ///
+    /// # Errors
+    /// If no broker answers in time.
+    pub async fn topics(&self) -> Result<Vec<TopicDescription>, Refusal> {
+        let request = |_version| without_creation().with_topics(None);
+        let response = self.ask_metadata(self.deadline(), request).await?;
+        let topics = response.topics.into_iter().filter_map(described);
+        let topics: Vec<_> = topics.filter_map(|(_, described)| described.ok()).collect();
+        self.note_leaders(topics.iter().map(|topic| (topic.name.clone(), Ok(topic))));
+        Ok(topics)
+    }
+
+    /// Each of these topics, or why it cannot be described.
+    ///
+    /// # Errors
+    /// If no broker answers in time.
+    pub async fn describe_topics(
+        &self,
+        topics: &[Topic],
+    ) -> Result<Vec<(Topic, Result<TopicDescription, Refusal>)>, Refusal> {
+        self.describe_topics_until(self.deadline(), topics).await
+    }
+
+    async fn describe_topics_until(
+        &self,
+        deadline: Instant,
+        topics: &[Topic],
+    ) -> Result<Vec<(Topic, Result<TopicDescription, Refusal>)>, Refusal> {
+        let mut all = Vec::with_capacity(topics.len());
+        for some in topics.chunks(TOPICS_PER_REQUEST) {
+            let names = some
+                .iter()
+                .map(|topic| MetadataRequestTopic::default().with_name(Some(topic_name(topic))));
+            let names: Vec<_> = names.collect();
+            let request = move |_version| without_creation().with_topics(Some(names.clone()));
+            let response = self.ask_metadata(deadline, request).await?;
+            let described: Vec<_> = response.topics.into_iter().filter_map(described).collect();
+            self.note_leaders(
+                described
+                    .iter()
+                    .map(|(topic, described)| (topic.clone(), described.as_ref())),
+            );
+            all.extend(described);
+        }
+        Ok(all)
+    }
+
+    /// Who leads each partition. What was heard since `since`, or else not too long ago, is not asked for again.
+    pub(crate) async fn find_leaders(
+        &self,
+        partitions: Vec<TopicPartition>,
+        since: Option<Instant>,
+        deadline: Instant,
+    ) -> Vec<(TopicPartition, Result<BrokerId, Refusal>)> {
+        let topics: BTreeSet<_> = partitions.iter().map(|partition| &partition.topic).collect();
+        let max_age = self.settings().tuning.metadata_max_age;
+        let unknown = self.topology().unknown_topics(topics, since, max_age);
+        if let Err(refusal) = self.describe_topics_until(deadline, &unknown).await {
+            return refuse(partitions, &refusal);
+        }
+        let leader = |partition| {
+            let leader = self.topology().leader(&partition);
+            (partition, leader)
+        };
+        partitions.into_iter().map(leader).collect()
+    }
+
+    fn note_leaders<'d>(
+        &self,
+        described: impl Iterator<Item = (Topic, Result<&'d TopicDescription, &'d Refusal>)>,
+    ) {
+        let leaders = |described: &TopicDescription| -> Leaders {
+            let partitions = described.partitions.iter();
+            partitions
+                .map(|(partition, described)| (*partition, described.leader.clone()))
+                .collect()
+        };
+        self.topology().set_leaders(
+            described.map(|(topic, described)| (topic, described.map(leaders).map_err(Clone::clone))),
+        );
+    }
+}
+
+/// A request for metadata creates topics, if it is not told otherwise.
+fn without_creation() -> MetadataRequest {
+    MetadataRequest::default().with_allow_auto_topic_creation(false)
+}
+
+fn described(topic: MetadataResponseTopic) -> Option<(Topic, Result<TopicDescription, Refusal>)> {
+    let name = Topic::from(topic.name?.as_str());
+    let described = Refusal::check(topic.error_code, None).map(|()| TopicDescription {
+        name: name.clone(),
+        id: TopicId::new(topic.topic_id),
+        is_internal: topic.is_internal,
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|partition| {
+                (
+                    Partition(partition.partition_index),
+                    partition_description(partition),
+                )
+            })
+            .collect(),
+    });
+    Some((name, described))
+}
+
+fn partition_description(partition: &MetadataResponsePartition) -> PartitionDescription {
+    let brokers = |ids: &[kafka_protocol::messages::BrokerId]| ids.iter().map(|id| BrokerId(id.0)).collect();
+    // A replica that is down is an error of the partition, but its leader is known.
+    let leader = BrokerId(partition.leader_id.0);
+    let refusal = Refusal::check(partition.error_code, None)
+        .err()
+        .unwrap_or_else(|| Refusal::of(ResponseError::LeaderNotAvailable, None));
+    PartitionDescription {
+        leader: if leader.0 >= 0 { Ok(leader) } else { Err(refusal) },
+        replicas: brokers(&partition.replica_nodes),
+        in_sync: brokers(&partition.isr_nodes),
+    }
+}

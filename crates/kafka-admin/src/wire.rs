@@ -1,0 +1,15 @@
+//! Kafka's protocol on one connection: frames, versions, TLS and SASL, and the task that writes and reads.
+
+mod broker_connection;
+mod decode;
+mod encode;
+mod frame;
+mod handshake;
+mod reason;
+mod sasl;
+mod transport;
+mod versions;
+
+pub(crate) use broker_connection::{BrokerConnection, State};
+pub(crate) use decode::decode_versioned;
+pub(crate) use reason::{Origin, Target};

@@ -1,0 +1,150 @@
+//! Owns logging in with SASL: the mechanism, its messages, and how long the broker believes them (KIP-368).
+
+mod scram;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
+use kafka_protocol::protocol::StrBytes;
+use tokio::time::Instant;
+
+use self::scram::{Scram, ScramHash};
+use super::handshake::Exchange;
+use super::versions::Versions;
+use crate::connection::Credentials;
+use crate::{Refusal, RefusalKind, SaslMechanism};
+
+/// After which part of a session's time it is renewed.
+const RENEW_AFTER: f64 = 0.8;
+/// The largest token that is read from a file.
+const MAX_TOKEN_BYTES: u64 = 1 << 20;
+
+/// Logs in; says when to do so again, if the broker ends sessions.
+pub(crate) async fn authenticate(
+    exchange: &mut Exchange<'_>,
+    versions: &Versions,
+    credentials: &Credentials,
+) -> Result<Option<Instant>, Refusal> {
+    let mechanism = credentials.mechanism();
+    choose(exchange, versions, mechanism).await?;
+    let mut login = Login {
+        version: versions.newest::<SaslAuthenticateRequest>(i16::MAX)?,
+        exchange,
+        lifetime_ms: 0,
+    };
+    match credentials {
+        Credentials::Password {
+            username, password, ..
+        } => {
+            let password = password.expose();
+            match mechanism {
+                SaslMechanism::ScramSha256 => login.scram(ScramHash::Sha256, username, password).await?,
+                SaslMechanism::ScramSha512 => login.scram(ScramHash::Sha512, username, password).await?,
+                SaslMechanism::Plain | SaslMechanism::OauthBearer => {
+                    login.send(format!("\0{username}\0{password}").into()).await?;
+                }
+            }
+        }
+        Credentials::Token { file } => login.token(file).await?,
+    }
+    let lifetime = u64::try_from(login.lifetime_ms)
+        .ok()
+        .filter(|lifetime| *lifetime > 0);
+    Ok(lifetime.map(|lifetime| Instant::now() + Duration::from_millis(lifetime).mul_f64(RENEW_AFTER)))
+}
+
+async fn choose(
+    exchange: &mut Exchange<'_>,
+    versions: &Versions,
+    mechanism: SaslMechanism,
+) -> Result<(), Refusal> {
+    let address = exchange.target.address.clone();
+    let version = versions.newest::<SaslHandshakeRequest>(i16::MAX)?;
+    let request = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(mechanism.name()));
+    let response = exchange.call(&request, version).await?;
+    Refusal::check(response.error_code, None).map_err(|refusal| {
+        let enabled: Vec<_> = response.mechanisms.iter().map(StrBytes::as_str).collect();
+        let reason = match refusal.code.as_str() {
+            "UNSUPPORTED_SASL_MECHANISM" => format!(
+                "the broker enables {}, not {}: check kafka.security.sasl_mechanism",
+                enabled.join(", "),
+                mechanism.name()
+            ),
+            "ILLEGAL_SASL_STATE" => "the listener does not use SASL: set kafka.security.protocol to \
+                                     \"plaintext\" or \"ssl\""
+                .to_owned(),
+            _ => refusal.reason,
+        };
+        Refusal {
+            kind: RefusalKind::Denied,
+            code: refusal.code,
+            reason: format!("{address}: {reason}"),
+        }
+    })
+}
+
+struct Login<'l, 'e> {
+    exchange: &'l mut Exchange<'e>,
+    version: i16,
+    lifetime_ms: i64,
+}
+
+impl Login<'_, '_> {
+    /// Sends a message of the mechanism and returns the broker's.
+    async fn send(&mut self, message: Bytes) -> Result<Bytes, Refusal> {
+        let request = SaslAuthenticateRequest::default().with_auth_bytes(message);
+        let response = self.exchange.call(&request, self.version).await?;
+        let message = response.error_message.as_deref();
+        Refusal::check(response.error_code, message).map_err(|refusal| self.denied(&refusal.reason))?;
+        self.lifetime_ms = response.session_lifetime_ms;
+        Ok(response.auth_bytes)
+    }
+
+    async fn scram(&mut self, hash: ScramHash, username: &str, password: &str) -> Result<(), Refusal> {
+        let scram = Scram::new(hash, username).map_err(|reason| self.denied(&reason))?;
+        let first = self.send(scram.first_message().into()).await?;
+        let proof = scram
+            .prove(password, &first)
+            .map_err(|reason| self.denied(&reason))?;
+        let last = self.send(proof.message.clone().into()).await?;
+        proof.verify(&last).map_err(|reason| self.denied(&reason))
+    }
+
+    async fn token(&mut self, file: &std::path::Path) -> Result<(), Refusal> {
+        let token = read_token(file).await.map_err(|reason| self.denied(&reason))?;
+        let message = format!("n,,\u{1}auth=Bearer {token}\u{1}\u{1}");
+        let answer = self.send(message.into()).await?;
+        if answer.is_empty() {
+            return Ok(());
+        }
+        // RFC 7628: the reason came as a challenge; an empty answer makes the broker end it with an error.
+        let reason = String::from_utf8_lossy(&answer).into_owned();
+        self.send(Bytes::from_static(b"\x01")).await?;
+        Err(self.denied(&reason))
+    }
+
+    fn denied(&self, reason: &str) -> Refusal {
+        let refusal = Refusal::of(kafka_protocol::ResponseError::SaslAuthenticationFailed, None);
+        let address = &self.exchange.target.address;
+        Refusal {
+            reason: format!(
+                "{address}: {reason}; check kafka.security.username, password or token_file, and sasl_mechanism"
+            ),
+            ..refusal
+        }
+    }
+}
+
+async fn read_token(file: &std::path::Path) -> Result<String, String> {
+    let shown = file.display();
+    let failed = |error| format!("cannot read the token in {shown}: {error}");
+    let size = tokio::fs::metadata(file).await.map_err(failed)?.len();
+    if size > MAX_TOKEN_BYTES {
+        return Err(format!(
+            "{shown} has {size} bytes; a token has at most {MAX_TOKEN_BYTES}"
+        ));
+    }
+    let token = tokio::fs::read_to_string(file).await.map_err(failed)?;
+    Ok(token.trim().to_owned())
+}

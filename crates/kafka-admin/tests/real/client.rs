@@ -1,0 +1,189 @@
+//! Owns what these tests need and the crate does not: topics that are created, records that are written. One request at a
+//! time, on a blocking socket.
+
+#![expect(clippy::disallowed_methods, reason = "a blocking socket has no other clock")]
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use kafka_protocol::indexmap::IndexMap;
+use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest, ProduceRequest,
+    RequestHeader, ResponseHeader, TransactionalId,
+};
+use kafka_protocol::protocol::{Decodable as _, Encodable as _, HeaderVersion as _, Request, StrBytes};
+use kafka_protocol::records::{
+    Compression, NO_PARTITION_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, Record,
+    RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A producer, as far as a transaction needs one.
+#[derive(Clone)]
+pub(crate) struct Transaction {
+    id: TransactionalId,
+    producer: i64,
+    epoch: i16,
+    sequence: i32,
+}
+
+pub(crate) struct Client(TcpStream);
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+impl Client {
+    pub(crate) fn new(servers: &str) -> Self {
+        let stream = TcpStream::connect(servers).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        Self(stream)
+    }
+
+    fn call<Req: Request>(&mut self, request: &Req, version: i16) -> Req::Response {
+        let mut body = BytesMut::new();
+        RequestHeader::default()
+            .with_request_api_key(Req::KEY)
+            .with_request_api_version(version)
+            .encode(&mut body, Req::header_version(version))
+            .unwrap();
+        request.encode(&mut body, version).unwrap();
+        let mut frame = BytesMut::new();
+        frame.put_i32(i32::try_from(body.len()).unwrap());
+        frame.extend_from_slice(&body);
+        self.0.write_all(&frame).unwrap();
+        let mut size = [0; 4];
+        self.0.read_exact(&mut size).unwrap();
+        let mut answer = vec![0; usize::try_from((&size[..]).get_i32()).unwrap()];
+        self.0.read_exact(&mut answer).unwrap();
+        let mut answer = Bytes::from(answer);
+        ResponseHeader::decode(&mut answer, Req::Response::header_version(version)).unwrap();
+        Req::Response::decode(&mut answer, version).unwrap()
+    }
+
+    pub(crate) fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let configs = configs.iter().map(|(name, value)| {
+            CreatableTopicConfig::default()
+                .with_name(text(name))
+                .with_value(Some(text(value)))
+        });
+        let topic = CreatableTopic::default()
+            .with_name(text(name).into())
+            .with_num_partitions(partitions)
+            .with_replication_factor(1)
+            .with_configs(configs.collect());
+        let request = CreateTopicsRequest::default()
+            .with_topics(vec![topic])
+            .with_timeout_ms(30_000);
+        let response = self.call(&request, 5);
+        assert_eq!(response.topics[0].error_code, 0, "{response:?}");
+    }
+
+    /// Writes records of these timestamps, as one batch.
+    pub(crate) fn produce(&mut self, topic: &str, partition: i32, timestamps: &[i64]) {
+        until_zero(|| self.try_produce(topic, partition, timestamps, None));
+    }
+
+    /// Begins a transaction with one record, and ends it.
+    pub(crate) fn transaction(&mut self, id: &str, topic: &str, timestamp: i64, is_committed: bool) {
+        let mut transaction = self.begin(id);
+        until_zero(|| self.try_produce(topic, 0, &[timestamp], Some(&transaction)));
+        transaction.sequence += 1;
+        let end = EndTxnRequest::default()
+            .with_transactional_id(transaction.id.clone())
+            .with_producer_id(transaction.producer.into())
+            .with_producer_epoch(transaction.epoch)
+            .with_committed(is_committed);
+        until_zero(|| self.call(&end, 4).error_code);
+    }
+
+    fn begin(&mut self, id: &str) -> Transaction {
+        let id: TransactionalId = text(id).into();
+        let find = FindCoordinatorRequest::default()
+            .with_key_type(1)
+            .with_coordinator_keys(vec![id.0.clone()]);
+        until_zero(|| self.call(&find, 4).coordinators[0].error_code);
+        let begin = InitProducerIdRequest::default()
+            .with_transactional_id(Some(id.clone()))
+            .with_transaction_timeout_ms(60_000)
+            .with_producer_id((-1).into())
+            .with_producer_epoch(-1);
+        let mut producer = None;
+        until_zero(|| {
+            let answer = self.call(&begin, 4);
+            producer = Some((answer.producer_id.0, answer.producer_epoch));
+            answer.error_code
+        });
+        let (producer, epoch) = producer.unwrap();
+        Transaction {
+            id,
+            producer,
+            epoch,
+            sequence: 0,
+        }
+    }
+
+    fn try_produce(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        timestamps: &[i64],
+        transaction: Option<&Transaction>,
+    ) -> i16 {
+        let records = timestamps.iter().zip(0..).map(|(timestamp, index)| Record {
+            transactional: transaction.is_some(),
+            control: false,
+            delete_horizon: false,
+            partition_leader_epoch: NO_PARTITION_LEADER_EPOCH,
+            producer_id: transaction.map_or(NO_PRODUCER_ID, |transaction| transaction.producer),
+            producer_epoch: transaction.map_or(NO_PRODUCER_EPOCH, |transaction| transaction.epoch),
+            timestamp_type: TimestampType::Creation,
+            offset: index,
+            // The encoder begins another batch where the numbers have a gap.
+            sequence: transaction.map_or(NO_SEQUENCE, |transaction| transaction.sequence)
+                + i32::try_from(index).unwrap(),
+            timestamp: *timestamp,
+            key: None,
+            value: Some(Bytes::from_static(b"value")),
+            headers: IndexMap::default(),
+        });
+        let records: Vec<_> = records.collect();
+        let options = RecordEncodeOptions {
+            version: 2,
+            compression: Compression::None,
+        };
+        let mut batch = BytesMut::new();
+        RecordBatchEncoder::encode(&mut batch, &records, &options).unwrap();
+        let data = PartitionProduceData::default()
+            .with_index(partition)
+            .with_records(Some(batch.freeze()));
+        let topic = TopicProduceData::default()
+            .with_name(text(topic).into())
+            .with_partition_data(vec![data]);
+        let request = ProduceRequest::default()
+            .with_transactional_id(transaction.map(|transaction| transaction.id.clone()))
+            .with_acks(-1)
+            .with_timeout_ms(30_000)
+            .with_topic_data(vec![topic]);
+        // From version 12 on a transaction has the partitions that are written to.
+        let response = self.call(&request, 12);
+        response.responses[0].partition_responses[0].error_code
+    }
+}
+
+/// Leaders and coordinators are not ready at first.
+fn until_zero(mut call: impl FnMut() -> i16) {
+    let begun = Instant::now();
+    loop {
+        let code = call();
+        if code == 0 {
+            return;
+        }
+        assert!(begun.elapsed() < TIMEOUT, "error code {code}");
+    }
+}

@@ -1,0 +1,226 @@
+//! Brokers with TLS, by an authority that nobody knows, and SASL.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kafka_admin::{RawSecurity, Refusal, RefusalKind, SaslMechanism, SecurityProtocol};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tokio::time::sleep;
+
+use crate::admin;
+use crate::broker::Broker;
+
+const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required user_user=\"right\";";
+const TOKEN: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required \
+                     unsecuredLoginStringClaim_sub=\"user\";";
+const TOKEN_CALLBACK: &str = "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler";
+
+/// Writes an authority's certificate to `ca.pem`, and keys and certificates of a broker and a client.
+fn certificates(folder: &Path) {
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    let name = &mut authority.distinguished_name;
+    name.push(DnType::CommonName, "an authority");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
+    for (file, host) in [("broker", "127.0.0.1"), ("client", "client")] {
+        let key = KeyPair::generate().unwrap();
+        let mut certificate = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        certificate.distinguished_name.push(DnType::CommonName, file);
+        let certificate = certificate.signed_by(&key, &authority).unwrap();
+        std::fs::write(folder.join(format!("{file}.key")), key.serialize_pem()).unwrap();
+        std::fs::write(folder.join(format!("{file}.crt")), certificate.pem()).unwrap();
+        let both = key.serialize_pem() + &certificate.pem();
+        std::fs::write(folder.join(format!("{file}.pem")), both).unwrap();
+    }
+}
+
+fn start(folder: &Path, protocol: &str, more: &[String]) -> Broker {
+    let mut settings = vec![
+        format!("listener.security.protocol.map=CLIENT:{protocol},BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT"),
+        "ssl.keystore.type=PEM".to_owned(),
+        format!("ssl.keystore.location={}", folder.join("broker.pem").display()),
+        "ssl.truststore.type=PEM".to_owned(),
+        format!("ssl.truststore.location={}", folder.join("ca.pem").display()),
+    ];
+    settings.extend_from_slice(more);
+    let mut arguments = vec!["--scram", "user:right"];
+    for setting in &settings {
+        arguments.extend(["--set", setting]);
+    }
+    Broker::start(&arguments)
+}
+
+/// A token that says who one is and is not signed.
+fn token(folder: &Path, subject: &str) {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let claims = format!("{{\"sub\":\"{subject}\",\"iat\":{now},\"exp\":{}}}", now + 3600);
+    let token = format!(
+        "{}.{}.",
+        BASE64.encode("{\"alg\":\"none\"}"),
+        BASE64.encode(claims)
+    );
+    std::fs::write(folder.join("token"), token).unwrap();
+}
+
+fn with_password(folder: &Path, mechanism: SaslMechanism, password: &str) -> RawSecurity {
+    RawSecurity {
+        protocol: SecurityProtocol::SaslSsl,
+        ca_file: Some(folder.join("ca.pem")),
+        sasl_mechanism: Some(mechanism),
+        username: Some("user".to_owned()),
+        password: Some(password.into()),
+        ..RawSecurity::default()
+    }
+}
+
+async fn refused(broker: &Broker, security: RawSecurity) -> Refusal {
+    admin(&broker.servers, security).cluster().await.unwrap_err()
+}
+
+fn with_token(folder: &Path) -> RawSecurity {
+    RawSecurity {
+        protocol: SecurityProtocol::SaslSsl,
+        ca_file: Some(folder.join("ca.pem")),
+        sasl_mechanism: Some(SaslMechanism::OauthBearer),
+        token_file: Some(folder.join("token")),
+        ..RawSecurity::default()
+    }
+}
+
+/// A broker with three mechanisms, whose sessions end after two seconds.
+fn with_mechanisms(folder: &Path) -> Broker {
+    let listener =
+        |mechanism: &str, key: &str, value: &str| format!("listener.name.client.{mechanism}.{key}={value}");
+    let settings = [
+        "sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN,OAUTHBEARER".to_owned(),
+        "connections.max.reauth.ms=2000".to_owned(),
+        listener("scram-sha-512", "sasl.jaas.config", SCRAM),
+        listener("plain", "sasl.jaas.config", PLAIN),
+        listener("oauthbearer", "sasl.jaas.config", TOKEN),
+        listener(
+            "oauthbearer",
+            "sasl.server.callback.handler.class",
+            TOKEN_CALLBACK,
+        ),
+    ];
+    start(folder, "SASL_SSL", &settings)
+}
+
+#[tokio::test]
+async fn each_mechanism_logs_in_and_again_before_its_session_ends_and_each_mistake_names_its_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    certificates(folder);
+    token(folder, "user");
+    let broker = with_mechanisms(folder);
+    let admins = [
+        with_password(folder, SaslMechanism::ScramSha512, "right"),
+        with_password(folder, SaslMechanism::Plain, "right"),
+        with_token(folder),
+    ]
+    .map(|security| admin(&broker.servers, security));
+    // Longer than a session: a connection that does not log in again is closed.
+    for _ in 0..8 {
+        for admin in &admins {
+            admin.cluster().await.unwrap();
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+
+    for mechanism in [SaslMechanism::ScramSha512, SaslMechanism::Plain] {
+        let refusal = refused(&broker, with_password(folder, mechanism, "wrong")).await;
+        assert_eq!(refusal.kind, RefusalKind::Denied, "{refusal}");
+        assert!(
+            refusal.reason.contains("kafka.security.username, password"),
+            "{refusal}"
+        );
+    }
+    std::fs::write(folder.join("token"), "no token").unwrap();
+    let refusal = refused(&broker, with_token(folder)).await;
+    assert_eq!(refusal.kind, RefusalKind::Denied, "{refusal}");
+    let other = with_password(folder, SaslMechanism::ScramSha256, "right");
+    let unknown = RawSecurity {
+        ca_file: None,
+        ..with_password(folder, SaslMechanism::Plain, "right")
+    };
+    for (security, advice) in [
+        (with_token(folder), "token_file"),
+        (other, "check kafka.security.sasl_mechanism"),
+        (unknown, "kafka.security.ca_file"),
+        (
+            RawSecurity::default(),
+            "set kafka.security.protocol to \"ssl\" or \"sasl_ssl\"",
+        ),
+    ] {
+        let refusal = refused(&broker, security).await;
+        assert!(refusal.reason.contains(advice), "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_shows_its_own_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    certificates(folder);
+    let broker = start(folder, "SSL", &["ssl.client.auth=required".to_owned()]);
+    let without = RawSecurity {
+        protocol: SecurityProtocol::Ssl,
+        ca_file: Some(folder.join("ca.pem")),
+        ..RawSecurity::default()
+    };
+    let with = RawSecurity {
+        certificate_file: Some(folder.join("client.crt")),
+        key_file: Some(folder.join("client.key")),
+        ..without.clone()
+    };
+    admin(&broker.servers, with).cluster().await.unwrap();
+    let refusal = refused(&broker, without).await;
+    assert!(
+        refusal.reason.contains("kafka.security.certificate_file"),
+        "{refusal}"
+    );
+    let host = broker.servers.replace("127.0.0.1", "localhost");
+    let other_host = RawSecurity {
+        protocol: SecurityProtocol::Ssl,
+        ca_file: Some(folder.join("ca.pem")),
+        certificate_file: Some(folder.join("client.crt")),
+        key_file: Some(folder.join("client.key")),
+        ..RawSecurity::default()
+    };
+    let refusal = admin(&host, other_host).cluster().await.unwrap_err();
+    assert!(
+        refusal.reason.contains("certificate is for another host"),
+        "{refusal}"
+    );
+}
+
+#[tokio::test]
+async fn sasl_and_tls_against_a_plaintext_listener_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let broker = Broker::start(&[]);
+    let sasl = RawSecurity {
+        protocol: SecurityProtocol::SaslPlaintext,
+        ca_file: None,
+        ..with_password(folder.path(), SaslMechanism::Plain, "right")
+    };
+    let refusal = refused(&broker, sasl).await;
+    assert!(
+        refusal.reason.contains("the listener does not use SASL"),
+        "{refusal}"
+    );
+    let tls = RawSecurity {
+        protocol: SecurityProtocol::Ssl,
+        ca_file: Some(folder.path().join("ca.pem")),
+        ..RawSecurity::default()
+    };
+    let refusal = refused(&broker, tls).await;
+    assert!(refusal.reason.contains("the port does not use TLS"), "{refusal}");
+}
