@@ -353,8 +353,8 @@ async fn a_second_signal_abandons_the_work() {
     });
     abandoned.await.expect("a second signal counts");
     assert_eq!(worker.exit().await.unwrap().code(), Some(1));
-    let log = worker.log();
-    let last = log.lines().last();
+    let told = worker.log();
+    let last = told.lines().last();
     let expected = "inference: the work was abandoned: a second signal came (SIGTERM)";
     assert_eq!(last, Some(expected));
 }
