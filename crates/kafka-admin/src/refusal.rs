@@ -67,6 +67,12 @@ impl Refusal {
         )
     }
 
+    /// The answer cannot be read.
+    pub(crate) fn unreadable(reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self::of(Code::CorruptMessage, Some(&reason))
+    }
+
     /// It cannot even be asked for.
     pub(crate) fn impossible(reason: impl Into<String>) -> Self {
         let reason = reason.into();
@@ -124,6 +130,7 @@ fn kind(code: Code) -> RefusalKind {
         | Code::BrokerNotAvailable
         | Code::UnstableOffsetCommit
         | Code::ThrottlingQuotaExceeded
+        | Code::CorruptMessage
         | Code::UnknownServerError => RefusalKind::Passing,
         Code::UnknownTopicOrPartition | Code::UnknownTopicId => RefusalKind::UnknownPartition,
         Code::UnknownMemberId

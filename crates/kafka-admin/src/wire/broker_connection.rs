@@ -118,7 +118,7 @@ impl BrokerConnection {
         })?;
         let decoded = decode_response::<Req>(frame, version);
         let decoded = decoded
-            .map_err(|reason| Refusal::unreachable(format!("{}: {name}: {reason}", self.target.address)));
+            .map_err(|reason| Refusal::unreadable(format!("{}: {name}: {reason}", self.target.address)));
         decoded.map(|response| (response, version))
     }
 

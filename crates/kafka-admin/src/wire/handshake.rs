@@ -72,7 +72,7 @@ impl Exchange<'_> {
             .await
             .map_err(|error| self.failed(&error))?;
         decode_response::<Req>(answer, version)
-            .map_err(|reason| Refusal::unreachable(format!("{}: {reason}", self.target.address)))
+            .map_err(|reason| Refusal::unreadable(format!("{}: {reason}", self.target.address)))
     }
 
     fn failed(&self, error: &FrameError) -> Refusal {
@@ -111,6 +111,6 @@ impl Exchange<'_> {
             Err(_) => decode_response::<ApiVersionsRequest>(answer, 0),
             decoded => decoded,
         };
-        decoded.map_err(|reason| Refusal::unreachable(format!("{}: {reason}", self.target.address)))
+        decoded.map_err(|reason| Refusal::unreadable(format!("{}: {reason}", self.target.address)))
     }
 }

@@ -82,6 +82,11 @@ async fn a_cluster_its_topics_and_where_they_end() {
     assert_eq!(numbers, [Partition(0), Partition(1)]);
     assert_eq!(topic.partitions[&Partition(0)].leader, Ok(cluster.brokers[0].id));
 
+    descriptions_of(&admin).await;
+    offsets_of(&admin).await;
+}
+
+async fn descriptions_of(admin: &Admin) {
     let names = [Topic::from("a"), Topic::from("nowhere")];
     let described = admin.describe_topics(&names).await.unwrap();
     let unknown = described
@@ -98,7 +103,9 @@ async fn a_cluster_its_topics_and_where_they_end() {
     let configs = configs.unwrap().pop().unwrap().1.unwrap();
     assert_eq!(configs["retention.ms"].value.as_deref(), Some("5000"));
     assert!(configs["retention.ms"].is_set_on_topic && !configs["cleanup.policy"].is_set_on_topic);
+}
 
+async fn offsets_of(admin: &Admin) {
     let both = [TopicPartition::new("a", 0), TopicPartition::new("a", 1)];
     for (end, expected) in [
         (LogEnd::Earliest, [0, 0]),
