@@ -64,6 +64,19 @@ async fn commit(admin: &Admin, group: &GroupId, offsets: &[(TopicPartition, Offs
     }
 }
 
+/// Offsets by time, in a topic of which the first partition has records of 100, 300 and 200 ms.
+async fn assert_found(admin: &Admin, both: &[TopicPartition]) {
+    for (time, expected) in [
+        (RecordTime::NotBefore(150), Some((1, 300))),
+        (RecordTime::NotBefore(301), None),
+        (RecordTime::Largest, Some((1, 300))),
+    ] {
+        let found = values(admin.find_offsets(both, time).await);
+        let found = found[&both[0]].map(|found| (found.offset.get(), found.timestamp_ms));
+        assert_eq!(found, expected, "{time:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_cluster_its_topics_and_where_they_end() {
     let broker = Broker::start(&[]);
@@ -119,15 +132,7 @@ async fn offsets_of(admin: &Admin) {
             "{end:?}"
         );
     }
-    for (time, expected) in [
-        (RecordTime::NotBefore(150), Some((1, 300))),
-        (RecordTime::NotBefore(301), None),
-        (RecordTime::Largest, Some((1, 300))),
-    ] {
-        let found = values(admin.find_offsets(&both, time).await);
-        let found = found[&both[0]].map(|found| (found.offset.get(), found.timestamp_ms));
-        assert_eq!(found, expected, "{time:?}");
-    }
+    assert_found(admin, &both).await;
     let asked = [
         both[0].clone(),
         TopicPartition::new("a", 2),
