@@ -9,7 +9,7 @@ RATE ?= 300
 library = "$$(scripts/fetch-runtime | tail -n 1)"
 python = "$$(scripts/spacy/venv)"
 
-.PHONY: help demo test soak check model produce-input consume-result parity bench bench-ner bench-worker bench-reporter bench-exporter
+.PHONY: help demo test soak check model produce-input consume-result parity bench bench-ner bench-worker bench-slices bench-reporter bench-exporter
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -55,6 +55,11 @@ bench-worker: model ## the worker on Apache Kafka beside one Python process
 	python3 scripts/documents.py 3000 > "$(DOCUMENTS)"
 	$(RELEASE)/examples/bench_worker --inference $(RELEASE)/inference --model "$(MODEL)" --documents "$(DOCUMENTS)" \
 		--python $(python) --bench-ner $(RELEASE)/examples/bench_ner
+
+bench-slices: model ## one thread of the worker with slices of several sizes: SLICES=16384,65536
+	python3 scripts/documents.py 3000 > "$(DOCUMENTS)"
+	$(RELEASE)/examples/bench_worker --inference $(RELEASE)/inference --model "$(MODEL)" --documents "$(DOCUMENTS)" \
+		--python $(python) --bench-ner $(RELEASE)/examples/bench_ner --slice-bytes $(or $(SLICES),8192,16384,32768,65536)
 
 bench-reporter: ## 1,000 checkpoints, on disk and on S3, into Apache Kafka: CPU, memory, requests, delay
 	cargo build --release -p offset-reporter --bins --examples

@@ -3,7 +3,9 @@
 //!
 //! usage: `bench_worker` --inference FILE --model DIR --documents FILE --python FILE --bench-ner FILE
 //!
-//! Prints a table in Markdown. `make bench-worker` calls it.
+//! With `--slice-bytes N,N,…` it measures one thread of the worker with each of these in place of all that.
+//!
+//! Prints a table in Markdown. `make bench-worker` and `make bench-slices` call it.
 
 #![expect(clippy::cast_precision_loss, reason = "what is measured is less precise")]
 
@@ -11,6 +13,7 @@ mod measure;
 mod subject;
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
@@ -44,6 +47,9 @@ struct Arguments {
     /// The engine's benchmark
     #[arg(long)]
     bench_ner: PathBuf,
+    /// Values of `engine.slice_bytes` to compare
+    #[arg(long, value_delimiter = ',')]
+    slice_bytes: Vec<NonZeroUsize>,
 }
 
 /// Where everything is measured.
@@ -69,11 +75,14 @@ async fn main() -> anyhow::Result<()> {
     };
     say("| | documents/s | CPU s per 1,000 | memory | 10/s: p50 | p99 | half load | p50 | p99 |")?;
     say("|---|--:|--:|--:|--:|--:|--:|--:|--:|")?;
+    if !place.arguments.slice_bytes.is_empty() {
+        return place.slices().await;
+    }
     let python = place.figures(Way::Python, BACKLOG_OF_PYTHON).await?;
     row("one Python process", &python)?;
-    let one = place.figures(Way::Worker { threads: 1 }, BACKLOG).await?;
+    let one = place.figures(Way::worker(1), BACKLOG).await?;
     row("`inference`, 1 thread", &one)?;
-    let two = place.figures(Way::Worker { threads: 2 }, BACKLOG).await?;
+    let two = place.figures(Way::worker(2), BACKLOG).await?;
     row("`inference`, 2 threads", &two)?;
     let engine = place.engine()?;
     say(&format!(
@@ -91,11 +100,35 @@ async fn main() -> anyhow::Result<()> {
 /// Who does the job.
 #[derive(Clone, Copy)]
 enum Way {
-    Worker { threads: usize },
+    Worker {
+        threads: usize,
+        slice_bytes: Option<NonZeroUsize>,
+    },
     Python,
 }
 
+impl Way {
+    fn worker(threads: usize) -> Self {
+        let slice_bytes = None;
+        Self::Worker { threads, slice_bytes }
+    }
+}
+
 impl Place {
+    async fn slices(&self) -> anyhow::Result<()> {
+        for bytes in &self.arguments.slice_bytes {
+            let way = Way::Worker {
+                threads: 1,
+                slice_bytes: Some(*bytes),
+            };
+            row(
+                &format!("`engine.slice_bytes = {bytes}`"),
+                &self.figures(way, BACKLOG).await?,
+            )?;
+        }
+        Ok(())
+    }
+
     /// Measures a way: a backlog first, then documents that come one by one.
     async fn figures(&self, way: Way, backlog: usize) -> anyhow::Result<Figures> {
         let (input, output) = self.topics(way).await?;
@@ -123,7 +156,9 @@ impl Place {
 
     async fn topics(&self, way: Way) -> anyhow::Result<(Topic, Topic)> {
         let name = match way {
-            Way::Worker { threads } => format!("worker-{threads}"),
+            Way::Worker { threads, slice_bytes } => {
+                format!("worker-{threads}-{}", slice_bytes.map_or(0, NonZeroUsize::get))
+            }
             Way::Python => "python".to_owned(),
         };
         let [input, output] = ["input", "output"].map(|end| Topic::from(format!("{name}-{end}").as_str()));
@@ -142,7 +177,7 @@ impl Place {
         output: &Topic,
     ) -> anyhow::Result<Subject> {
         let servers = self.kafka.bootstrap_servers();
-        let Way::Worker { threads } = way else {
+        let Way::Worker { threads, slice_bytes } = way else {
             return Subject::python(&self.arguments.python, servers, input, output);
         };
         let mut raw = inference::config::Raw::default();
@@ -152,6 +187,7 @@ impl Place {
         raw.model.folder.clone_from(&self.arguments.model);
         raw.model.onnx_runtime = Some(self.files.library.clone());
         raw.engine.threads = threads.try_into()?;
+        raw.engine.slice_bytes = slice_bytes.unwrap_or(raw.engine.slice_bytes);
         raw.progress.checkpoint = folder.path().join("checkpoint").into();
         Subject::worker(&self.arguments.inference, folder.path(), &toml::to_string(&raw)?).await
     }
