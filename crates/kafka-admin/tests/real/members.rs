@@ -12,7 +12,7 @@ use crate::client::Client;
 use crate::{offset, plain, values};
 
 /// How long Java may take to start a consumer and the group to become stable.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A consumer in Java.
 struct Consumer(Child);
@@ -110,10 +110,12 @@ async fn members_of_each_protocol_are_described_with_what_is_assigned_to_them() 
     loop {
         let (_, starts) = admin.share_group_offsets(&share).await.pop().unwrap();
         let start = values(starts.unwrap()).remove(&both[0]).flatten();
-        if start == Some(offset(1)) {
+        // Whether it has finished the record is written down later.
+        if let Some(start) = start {
+            assert!(start <= offset(1), "{start}");
             break;
         }
-        assert!(Instant::now() < deadline, "{start:?}");
+        assert!(Instant::now() < deadline);
         sleep(Duration::from_millis(200)).await;
     }
 }
