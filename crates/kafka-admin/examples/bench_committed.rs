@@ -1,6 +1,6 @@
 //! What it costs to ask for the commits of many groups, and for the ends of many partitions: CPU and time for each round.
 //!
-//! usage: `bench_committed HOST:PORT GROUPS PARTITIONS ROUNDS [TOPIC]`; the topic has the partitions already.
+//! usage: `bench_committed HOST:PORT GROUPS PARTITIONS ROUNDS TOPIC...`; each topic has so many partitions already.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ fn main() -> anyhow::Result<()> {
 
 async fn run() -> anyhow::Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [servers, groups, partitions, rounds, topic @ ..] = &arguments[..] else {
-        bail!("usage: bench_committed HOST:PORT GROUPS PARTITIONS ROUNDS [TOPIC]");
+    let [servers, groups, partitions, rounds, topics @ ..] = &arguments[..] else {
+        bail!("usage: bench_committed HOST:PORT GROUPS PARTITIONS ROUNDS TOPIC...");
     };
     let (groups, partitions, rounds): (usize, i32, usize) =
         (groups.parse()?, partitions.parse()?, rounds.parse()?);
@@ -33,10 +33,12 @@ async fn run() -> anyhow::Result<()> {
     let mut problems = Problems::new();
     let connection = Connection::check(raw, &mut problems).with_context(|| problems.to_string())?;
     let admin = Admin::new(&connection);
-    let topic = topic.first().map_or("bench", String::as_str);
-    let partitions: Vec<_> = (0..partitions)
-        .map(|partition| TopicPartition::new(topic, partition))
-        .collect();
+    let of = |topic: &String| {
+        (0..partitions)
+            .map(|partition| TopicPartition::new(topic, partition))
+            .collect::<Vec<_>>()
+    };
+    let partitions: Vec<_> = topics.iter().flat_map(of).collect();
     let groups: Vec<_> = (0..groups)
         .map(|group| GroupId::from(&*format!("bench-{group}")))
         .collect();

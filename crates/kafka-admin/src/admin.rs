@@ -160,7 +160,7 @@ impl Admin {
 fn most_telling(refusals: Vec<Refusal>) -> Refusal {
     let rank = |refusal: &Refusal| match (refusal.kind, refusal.code.as_str()) {
         (RefusalKind::Denied, _) => 0,
-        (_, "NETWORK_EXCEPTION") => 1,
+        (_, "NETWORK_EXCEPTION" | "BROKER_NOT_AVAILABLE") => 1,
         _ => 2,
     };
     let first = refusals.into_iter().min_by_key(rank);

@@ -47,8 +47,14 @@ impl Refusal {
         }
     }
 
-    /// A connection that cannot be made or was lost.
+    /// A connection that cannot be made.
     pub(crate) fn unreachable(reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self::of(Code::BrokerNotAvailable, Some(&reason))
+    }
+
+    /// A connection that was lost.
+    pub(crate) fn lost(reason: impl Into<String>) -> Self {
         let reason = reason.into();
         Self::of(Code::NetworkException, Some(&reason))
     }
@@ -94,7 +100,13 @@ impl Refusal {
                 | "COORDINATOR_NOT_AVAILABLE"
                 | "COORDINATOR_LOAD_IN_PROGRESS"
                 | "NETWORK_EXCEPTION"
+                | "BROKER_NOT_AVAILABLE"
         )
+    }
+
+    /// Whether the broker cannot be connected to: asking it again is of no use, another may have its place.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.code == "BROKER_NOT_AVAILABLE"
     }
 
     /// Whether it is about a group's coordinator.

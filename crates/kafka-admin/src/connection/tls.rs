@@ -165,3 +165,52 @@ impl ServerCertVerifier for AnyHost {
         self.0.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by `openssl pkcs8 -topk8 -v2 aes-256-cbc`; its password is `secret`.
+    const KEY: &str = "\
+-----BEGIN ENCRYPTED PRIVATE KEY-----\n\
+MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAh3TxQKB0t+gAICCAAw\n\
+DAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEEKjcZTRsSXAVPtq24jNkAPQEgZBF\n\
+mR9XHZQbcIg4/E8pT522DDM+fTSVKvUkP/hjSNKAc1RmEDfZywg6JMUbjxHTNF42\n\
+twbkUGEdS9A/+I1bqpFD4uomoCGv5eR9Mi/GL9T1Ly0T2TGe+laL4FYTtUZSnPJA\n\
+q4vesCvIN9L0E0uLU7xosZ6md/3tyXo7tCr03mIIvYQKyxd12SuWmpEjk3miMlA=\n\
+-----END ENCRYPTED PRIVATE KEY-----\n";
+
+    fn read(text: &str, password: Option<&str>) -> Result<PrivateKeyDer<'static>, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        private_key(file.path(), password.map(Secret::from).as_ref())
+    }
+
+    #[test]
+    fn an_encrypted_key_is_read_with_its_password() {
+        let key = read(KEY, Some("secret")).unwrap();
+        assert!(
+            ring::default_provider()
+                .key_provider
+                .load_private_key(key)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_names_the_reason() {
+        for (text, password, reason) in [
+            (KEY, None, "set kafka.security.key_password"),
+            (KEY, Some("wrong"), "check kafka.security.key_password"),
+            (
+                "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED",
+                Some("secret"),
+                "openssl pkcs8 -topk8",
+            ),
+            ("no key", None, "has no private key in PEM"),
+        ] {
+            let error = read(text, password).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}

@@ -33,9 +33,12 @@ pub(super) struct Scatter<Find, Ask> {
     pub(super) deadline: Instant,
 }
 
+/// A broker that cannot be reached, and why.
+type Unreachable = Option<(BrokerId, Refusal)>;
+
 enum Step<K, V> {
-    Found(usize, Answers<K, BrokerId>),
-    Answered(usize, Answers<K, V>),
+    Found(usize, Answers<K, BrokerId>, Unreachable),
+    Answered(usize, Answers<K, V>, BrokerId),
 }
 
 impl<Find, Ask> Scatter<Find, Ask> {
@@ -54,40 +57,45 @@ impl<Find, Ask> Scatter<Find, Ask> {
     {
         let mut steps = JoinSet::new();
         let first = (self.find)(things, None);
-        steps.spawn(async move { Step::Found(0, first.await) });
+        steps.spawn(async move { Step::Found(0, first.await, None) });
         while let Some(step) = steps.join_next().await {
-            let (attempt, again) = match step {
+            let (attempt, again, unreachable) = match step {
                 Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-                Ok(Step::Found(attempt, found)) => {
+                Ok(Step::Found(attempt, found, unreachable)) => {
                     let (found, again) = self.sort(attempt, found);
                     let mut by_broker = BTreeMap::<_, Vec<_>>::new();
                     for (thing, broker) in found {
-                        match broker {
-                            Ok(broker) => by_broker.entry(broker).or_default().push(thing),
-                            Err(refusal) => on_answer(thing, Err(refusal)),
+                        match (broker, &unreachable) {
+                            (Ok(broker), Some((same, refusal))) if broker == *same => {
+                                on_answer(thing, Err(refusal.clone()));
+                            }
+                            (Ok(broker), _) => by_broker.entry(broker).or_default().push(thing),
+                            (Err(refusal), _) => on_answer(thing, Err(refusal)),
                         }
                     }
                     for (broker, things) in by_broker {
                         for some in chunks(things, self.per_request) {
                             let asking = (self.ask)(broker, some);
-                            steps.spawn(async move { Step::Answered(attempt, asking.await) });
+                            steps.spawn(async move { Step::Answered(attempt, asking.await, broker) });
                         }
                     }
-                    (attempt, again)
+                    (attempt, again, None)
                 }
-                Ok(Step::Answered(attempt, answers)) => {
+                Ok(Step::Answered(attempt, answers, broker)) => {
+                    let mut refusals = answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
+                    let unreachable = refusals.find(|refusal| refusal.is_unreachable()).cloned();
                     let (answers, again) = self.sort(attempt, answers);
                     for (thing, answer) in answers {
                         on_answer(thing, answer);
                     }
-                    (attempt, again)
+                    (attempt, again, unreachable.map(|refusal| (broker, refusal)))
                 }
             };
             if !again.is_empty() {
                 let finding = (self.find)(again, Some(Instant::now()));
                 steps.spawn(async move {
                     sleep(PAUSES[attempt]).await;
-                    Step::Found(attempt + 1, finding.await)
+                    Step::Found(attempt + 1, finding.await, unreachable)
                 });
             }
         }

@@ -124,7 +124,7 @@ impl Admin {
     }
 }
 
-/// A request for metadata creates topics, if it is not told otherwise.
+/// A request for metadata creates topics, unless it says not to.
 fn without_creation() -> MetadataRequest {
     MetadataRequest::default().with_allow_auto_topic_creation(false)
 }

@@ -136,16 +136,17 @@ impl BrokerConnection {
                 State::Connecting => Err(self.why_ended()),
             },
             Ok(Err(_closed)) => Err(self.why_ended()),
-            Err(_elapsed) => Err(self.previous.clone().unwrap_or_else(|| {
-                Refusal::without_answer(format!("{}: not connected in time", self.target.address))
-            })),
+            Err(_elapsed) => Err(self.previous.as_ref().map_or_else(
+                || Refusal::without_answer(format!("{}: not connected in time", self.target.address)),
+                |previous| Refusal::unreachable(&*previous.reason),
+            )),
         }
     }
 
     fn why_ended(&self) -> Refusal {
         match &*self.state.borrow() {
             State::Ended { refusal, .. } => refusal.clone(),
-            _ => Refusal::unreachable(format!("{}: the connection was given up", self.target.address)),
+            _ => Refusal::lost(format!("{}: the connection was given up", self.target.address)),
         }
     }
 }
@@ -239,12 +240,12 @@ impl<'s> Serving<'s> {
             tokio::select! {
                 frame = channel.reader.next() => match frame {
                     Ok(frame) => self.answer(frame)?,
-                    Err(error) => return Err(Refusal::unreachable(self.target.describe(self.step, &error))),
+                    Err(error) => return Err(Refusal::lost(self.target.describe(self.step, &error))),
                 },
                 written = write(&mut channel.writer, &mut self.writing), if !self.is_written => match written {
                     Ok(()) => self.is_written = true,
                     Err(error) => {
-                        return Err(Refusal::unreachable(self.target.describe(self.step, &error.into())));
+                        return Err(Refusal::lost(self.target.describe(self.step, &error.into())));
                     }
                 },
                 request = self.queue.recv(), if takes_more => match request {
@@ -281,7 +282,7 @@ impl<'s> Serving<'s> {
         let correlation = (&frame[..]).try_get_i32().ok();
         let Some(request) = correlation.and_then(|number| self.in_flight.remove(&number)) else {
             let address = &self.target.address;
-            return Err(Refusal::unreachable(format!(
+            return Err(Refusal::lost(format!(
                 "{address}: the broker answers a request that was not made"
             )));
         };
@@ -305,7 +306,7 @@ impl<'s> Serving<'s> {
         let login = sasl::authenticate(&mut exchange, &self.versions, credentials);
         let renewed = timeout(within, login).await.unwrap_or_else(|_elapsed| {
             let reason = self.target.describe_timeout(Step::Authenticate, within);
-            Err(Refusal::unreachable(reason))
+            Err(Refusal::lost(reason))
         });
         self.established.reauthenticate_at = renewed?;
         Ok(())
@@ -314,7 +315,7 @@ impl<'s> Serving<'s> {
     fn is_hanging(&self) -> Refusal {
         let oldest = self.in_flight.values().min_by_key(|request| request.deadline);
         let name = oldest.map_or("a request", |request| request.name);
-        Refusal::unreachable(format!(
+        Refusal::lost(format!(
             "{}: no answer to {name} within {:?}, so the connection was closed",
             self.target.address, self.settings.tuning.request_timeout
         ))

@@ -76,7 +76,7 @@ async fn a_partition_that_is_nowhere_is_refused_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn a_broker_that_hangs_costs_its_own_partitions_and_is_then_left_alone() {
+async fn a_broker_that_hangs_costs_its_own_partitions_alone() {
     let cluster = FakeCluster::start(3, &NEW).await;
     let admin = admin(&cluster.servers(), 2000, 2000);
     admin.list_offsets(&partitions(3), LogEnd::Latest).await;
@@ -179,4 +179,36 @@ async fn a_coordinator_that_moved_is_found_again() {
     }
     let answers = admin.committed(&groups(3)).await;
     assert!(answers.iter().all(|(_, answer)| answer.is_ok()), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_frozen_broker_costs_the_time_of_a_request_once() {
+    let cluster = FakeCluster::start(2, &NEW).await;
+    let admin = admin(&cluster.servers(), 3000, 3000);
+    admin.list_offsets(&partitions(2), LogEnd::Latest).await;
+    cluster.state.lock().unwrap().frozen.push(1);
+    let mut times = Vec::new();
+    for _ in 0..4 {
+        let begun = Instant::now();
+        let answers = admin.list_offsets(&partitions(2), LogEnd::Latest).await;
+        times.push(begun.elapsed());
+        let refused = answers.iter().filter(|(_, answer)| answer.is_err());
+        assert_eq!(refused.count(), 1, "{answers:?}");
+    }
+    // The first waits for its answer, others for a new connection, at most a second.
+    assert!(times[0] > Duration::from_millis(2900), "{times:?}");
+    assert!(
+        times[1..].iter().all(|time| *time < Duration::from_millis(2500)),
+        "{times:?}"
+    );
+    cluster.state.lock().unwrap().frozen.clear();
+    let begun = Instant::now();
+    while admin
+        .list_offsets(&partitions(2), LogEnd::Latest)
+        .await
+        .iter()
+        .any(|(_, answer)| answer.is_err())
+    {
+        assert!(begun.elapsed() < SOON);
+    }
 }

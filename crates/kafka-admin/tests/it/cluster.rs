@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub(crate) wrong_coordinators: usize,
     /// Brokers that do not answer but for their versions.
     pub(crate) hanging: Vec<usize>,
+    /// Brokers that do nothing any more but take connections.
+    pub(crate) frozen: Vec<usize>,
     pub(crate) asked: Vec<(ApiKey, i16)>,
 }
 
@@ -105,6 +107,7 @@ fn react(state: &Mutex<State>, broker: usize, versions: &[(ApiKey, i16, i16)], a
     let mut state = state.lock().unwrap();
     state.asked.push((asked.key, asked.version));
     match asked.key {
+        _ if state.frozen.contains(&broker) => Reaction::Hang,
         ApiKey::ApiVersions => asked.versions(versions),
         _ if state.hanging.contains(&broker) => Reaction::Hang,
         ApiKey::Metadata => metadata(&mut state, asked),

@@ -8,6 +8,7 @@
 
 mod broker;
 mod client;
+mod members;
 mod secured;
 
 use std::collections::BTreeMap;
