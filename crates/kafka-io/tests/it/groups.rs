@@ -1,7 +1,6 @@
 //! Members of a group: where they begin, and that nothing is committed for what is not theirs.
 
 use kafka_io::{Cluster, CommitError, Consumer, Event, GroupProtocol, Membership, Partition, StartWithout};
-
 use tokio::time::Instant;
 
 use crate::kafka::{PATIENCE, assert_late_drain_is_a_loss, assigned, member, next, next_record, produce};
