@@ -126,8 +126,13 @@ async fn each_fault_of_a_store_is_told_commits_nothing_wrong_and_passes() {
         place
             .tells(&format!("offset_reporter_failures_total{failures}"))
             .await;
-        let (_, page) = place.process.get("/readyz?verbose").await.unwrap();
-        assert!(page.contains(words), "{fault:?}: {page}");
+        // A failure is counted when it happens, and told when its turn is over.
+        let told = until(PATIENCE, async || {
+            let (_, page) = place.process.get("/readyz?verbose").await?;
+            page.contains(words).then_some(())
+        });
+        told.await
+            .unwrap_or_else(|| panic!("{fault:?}: {}", place.process.log()));
         assert_eq!(place.has().await, Some(50), "{fault:?}");
         place.s3.fail(None);
         place.comes_to_have(60).await;
