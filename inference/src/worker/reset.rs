@@ -48,15 +48,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         }
         let mut stopped = Vec::new();
         for finding in findings {
-            match finding {
-                // It is about to be read from elsewhere.
-                Finding::Expired { partition, .. }
-                | Finding::Stopped { partition, .. }
-                | Finding::NeverBegan { partition, .. }
-                    if self.is_left(partition) => {}
-                Finding::Stopped { partition, expected } => stopped.push((partition, expected)),
-                finding => self.on_finding(finding)?,
-            }
+            self.on_finding(finding, &mut stopped)?;
         }
         self.read_on(&stopped);
         Ok(())
@@ -99,9 +91,15 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         }
     }
 
-    fn on_finding(&mut self, finding: Finding) -> anyhow::Result<()> {
+    /// Does what follows from a finding, but for partitions that stand still, which are read on together.
+    fn on_finding(&mut self, finding: Finding, stopped: &mut Vec<(Partition, i64)>) -> anyhow::Result<()> {
         let topic = &self.settings.topics.input;
         match finding {
+            // It is about to be read from elsewhere.
+            Finding::Expired { partition, .. }
+            | Finding::Stopped { partition, .. }
+            | Finding::NeverBegan { partition, .. }
+                if self.is_left(partition) => {}
             Finding::NewPartitions(partitions) => self.on_new_partitions(&partitions)?,
             Finding::Gone(partitions) => self.on_gone(&partitions)?,
             Finding::BeganAgain {
@@ -120,7 +118,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             Finding::NeverBegan { partition, range } => {
                 self.parts.source.restart(partition, range.start);
             }
-            Finding::Stopped { partition, expected } => self.read_on(&[(partition, expected)]),
+            Finding::Stopped { partition, expected } => stopped.push((partition, expected)),
         }
         Ok(())
     }
