@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) looks: usize,
     /// Where reading is, in partitions that are read.
     pub(crate) reading: BTreeMap<Partition, i64>,
+    /// Whether commits of a group are not answered.
+    pub(crate) hold_commits: bool,
     /// Whether deliveries are held back.
     pub(crate) hold_deliveries: bool,
     /// A key and value that are refused for their size, with all that was sent and not reported, if they are longer.
@@ -292,6 +294,13 @@ impl Source for FakeSource {
     ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
         let (kafka, positions) = (self.kafka.clone(), positions.to_vec());
         async move {
+            loop {
+                let changed = kafka.0.changed.notified();
+                if !kafka.state().hold_commits {
+                    break;
+                }
+                changed.await;
+            }
             kafka.change(|state| state.committed.extend(positions));
             Ok(())
         }

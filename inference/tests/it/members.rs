@@ -110,3 +110,24 @@ async fn after_a_drain_that_took_too_long_a_partition_can_come_back() {
     beside(worker, test).await.unwrap();
     assert_eq!(kafka.results().len(), 10);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_nobody_answers_is_told_and_met_again() {
+    let (kafka, worker, around) = member().await;
+    kafka.change(|state| state.hold_commits = true);
+    let test = async {
+        all_sent(&kafka, &around).await;
+        acknowledge(&kafka);
+        let says = |what: &str| around.readiness.describe().contains(what).then_some(());
+        let unanswered = "[-]progress: a commit has not been answered for 10s: the group waits";
+        until(PATIENCE, async || says(unanswered))
+            .await
+            .expect("it says so");
+        kafka.change(|state| state.hold_commits = false);
+        until(PATIENCE, async || says("[+]progress"))
+            .await
+            .expect("it is answered");
+    };
+    beside(worker, test).await.unwrap();
+    assert_eq!(kafka.state().committed.get(&Partition(0)), Some(&5));
+}
