@@ -25,6 +25,6 @@ pub use names::{BrokerId, GroupId, Offset, Partition, Topic, TopicId, TopicParti
 pub use refusal::{Refusal, RefusalKind};
 pub use requests::{
     AbortedTransaction, BatchHeader, Broker, ByGroup, ByPartition, Cluster, Committed, GroupDescription,
-    GroupMember, GroupType, ListedGroup, LogEnd, LogSection, PartitionDescription, RecordTime, TimedOffset,
-    TopicConfig, TopicDescription,
+    GroupMember, GroupType, Isolation, ListedGroup, LogEnd, LogSection, PartitionDescription, RecordTime,
+    TimedOffset, TopicConfig, TopicDescription,
 };

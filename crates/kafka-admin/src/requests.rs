@@ -9,6 +9,7 @@ mod log;
 mod offsets;
 mod scatter;
 mod share;
+mod tail;
 mod topics;
 
 pub use cluster::{Broker, Cluster};
@@ -17,6 +18,7 @@ pub use configs::TopicConfig;
 pub use groups::{GroupDescription, GroupMember, GroupType, ListedGroup};
 pub use log::{AbortedTransaction, BatchHeader, LogSection};
 pub use offsets::{LogEnd, RecordTime, TimedOffset};
+pub use tail::Isolation;
 pub use topics::{PartitionDescription, TopicDescription};
 
 use std::collections::BTreeMap;

@@ -69,10 +69,17 @@ impl Properties {
         }
     }
 
+    /// Whether a setting of this name holds a secret.
+    pub fn is_secret(name: &str) -> bool {
+        // Where a key lies is no secret.
+        let is_file = name.rsplit('.').next() == Some("file");
+        SECRET.iter().any(|part| name.contains(part)) || (name.contains("private.key") && !is_file)
+    }
+
     /// As they may be printed.
     fn printable(&self) -> BTreeMap<&str, Printable<'_>> {
         let printable = |(name, value)| {
-            let value = if is_secret(name) {
+            let value = if Self::is_secret(name) {
                 Printable::Secret(Secret::from(value))
             } else {
                 Printable::Open(value)
@@ -113,29 +120,36 @@ enum Printable<'p> {
     Open(&'p str),
 }
 
-fn is_secret(name: &str) -> bool {
-    // Where a key lies is no secret.
-    let is_file = name.rsplit('.').next() == Some("file");
-    SECRET.iter().any(|part| name.contains(part)) || (name.contains("private.key") && !is_file)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn no_secret_is_printed() {
-        let mut properties = Properties::default();
-        for name in [
-            "ssl.keystore.password",
-            "sasl.oauthbearer.client.secret",
+    fn no_secret_of_librdkafka_is_printed() {
+        // Those that librdkafka marks as sensitive, their aliases, and those that it forgot to mark.
+        let secrets = [
+            "ssl.key.password",
             "ssl.key.pem",
-        ] {
+            "ssl.keystore.password",
+            "sasl.password",
+            "sasl.oauthbearer.config",
+            "sasl.oauthbearer.client.secret",
+            "sasl.oauthbearer.client.credentials.client.secret",
+            "sasl.oauthbearer.assertion.private.key.passphrase",
+            "sasl.oauthbearer.assertion.private.key.pem",
+            "sasl.kerberos.kinit.cmd",
+        ];
+        let mut properties = Properties::default();
+        for name in secrets {
             properties.insert(name, "hunter2");
         }
         properties.insert("ssl.keystore.location", "/etc/keystore");
+        properties.insert("sasl.oauthbearer.assertion.private.key.file", "/etc/key");
         let printed = format!("{properties:?}{}", toml::to_string(&properties).unwrap());
         assert!(!printed.contains("hunter2"), "{printed}");
-        assert!(printed.contains("/etc/keystore"), "{printed}");
+        assert!(
+            printed.contains("/etc/keystore") && printed.contains("/etc/key\""),
+            "{printed}"
+        );
     }
 }

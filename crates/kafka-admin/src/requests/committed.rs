@@ -66,6 +66,17 @@ impl Admin {
             .await;
     }
 
+    /// What a group has committed, in all partitions.
+    ///
+    /// # Errors
+    /// If nobody answers, or the group is refused as a whole.
+    pub async fn committed_in_all(&self, group: &GroupId) -> Result<ByPartition<Committed>, Refusal> {
+        self.ask_group(group, |admin, deadline, broker, groups| async move {
+            admin.ask_committed(deadline, broker, groups, None).await
+        })
+        .await
+    }
+
     /// What a group has committed in these partitions. A partition without a commit is left out.
     ///
     /// # Errors

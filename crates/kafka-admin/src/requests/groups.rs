@@ -114,6 +114,21 @@ impl Admin {
         Ok(listed.collect())
     }
 
+    /// How many members a group has; none if there is no such group.
+    ///
+    /// # Errors
+    /// If nobody answers, or the group may not be described.
+    pub async fn members(&self, group: &GroupId) -> Result<usize, Refusal> {
+        let described = self.describe_groups(std::slice::from_ref(group)).await;
+        let described = described.into_iter().next().map(|(_, described)| described);
+        match described {
+            Some(Ok(group)) => Ok(group.members.len()),
+            Some(Err(refusal)) if refusal.code == "GROUP_ID_NOT_FOUND" => Ok(0),
+            Some(Err(refusal)) => Err(refusal),
+            None => Err(Refusal::missing("group that was asked about")),
+        }
+    }
+
     /// What each group is like, whichever of both protocols its members use.
     pub async fn describe_groups(&self, groups: &[GroupId]) -> ByGroup<GroupDescription> {
         let (mut described, mut others) = (Vec::with_capacity(groups.len()), Vec::new());

@@ -12,6 +12,10 @@ use kafka_protocol::protocol::{Decodable, HeaderVersion, Request};
 /// Counts up to this are let through whatever remains: an element takes a few hundred bytes at most, so this is some
 /// megabytes of address space, which are never touched.
 const HARMLESS_COUNT: usize = 1 << 16;
+/// A number that may be the length of one value, such as records, is let through up to what remains, but not beyond this:
+/// as a count it asks for no more than some gigabytes of address space, which are never touched, since no element is as
+/// short as a byte.
+const MAX_LENGTH: usize = 8 << 20;
 /// No element of an array that is counted by a 32-bit number is shorter: a string has its length.
 const SHORTEST_ELEMENT: usize = 2;
 
@@ -46,7 +50,7 @@ fn describe(error: &impl std::fmt::Display) -> String {
     )
 }
 
-/// Bytes that give no number that could be a count of more elements than there are bytes.
+/// Bytes that give no number that could be a count of more elements, or the length of a longer value, than there are bytes.
 ///
 /// A count is a 32-bit number or a variable-length one. The reader cannot see which number is a count: a large 32-bit
 /// number is made smaller, yet too large to be a count of what remains, and noted; a variable-length one is an error, since
@@ -67,8 +71,11 @@ impl Guard {
         }
     }
 
-    fn largest_count(&self) -> usize {
-        HARMLESS_COUNT.max(self.bytes.len() / SHORTEST_ELEMENT + 1)
+    fn largest_number(&self) -> usize {
+        let remaining = self.bytes.len();
+        // A variable-length number is one more than what it says.
+        let length = MAX_LENGTH.min(remaining) + 1;
+        HARMLESS_COUNT.max(remaining / SHORTEST_ELEMENT + 1).max(length)
     }
 }
 
@@ -90,7 +97,7 @@ impl Buf for Guard {
         let byte = self.bytes.try_get_u8()?;
         let (value, bits) = self.partial.unwrap_or_default();
         let value = value | u64::from(byte & 0x7f) << bits;
-        let largest = self.largest_count();
+        let largest = self.largest_number();
         if value > largest as u64 {
             return Err(TryGetError {
                 requested: usize::try_from(value).unwrap_or(usize::MAX),
@@ -105,7 +112,7 @@ impl Buf for Guard {
     fn try_get_i32(&mut self) -> Result<i32, TryGetError> {
         self.partial = None;
         let value = self.bytes.try_get_i32()?;
-        let largest = i32::try_from(self.largest_count()).unwrap_or(i32::MAX);
+        let largest = i32::try_from(self.largest_number()).unwrap_or(i32::MAX);
         if value > largest {
             self.is_clamped = true;
             return Ok(largest);
@@ -133,6 +140,7 @@ impl ByteBuf for Guard {
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
+    use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
     use kafka_protocol::messages::metadata_response::MetadataResponseBroker;
     use kafka_protocol::messages::{
         FetchResponse, ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchResponse,
@@ -188,6 +196,21 @@ mod tests {
         // v9: the time of throttling, then a count in five bytes.
         let compact = Bytes::from_static(&[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f]);
         assert!(decode::<MetadataResponse>(compact, 9).is_err());
+    }
+
+    #[test]
+    fn records_that_are_most_of_the_answer_are_decoded() {
+        let records = Bytes::from(vec![7; 100_000]);
+        let partition = PartitionData::default().with_records(Some(records.clone()));
+        let topic = FetchableTopicResponse::default().with_partitions(vec![partition]);
+        let response = FetchResponse::default().with_responses(vec![topic]);
+        for version in 4..=12 {
+            let mut bytes = BytesMut::new();
+            response.encode(&mut bytes, version).unwrap();
+            let decoded: FetchResponse = decode(bytes.freeze(), version).unwrap();
+            let partition = &decoded.responses[0].partitions[0];
+            assert_eq!(partition.records.as_ref(), Some(&records), "{version}");
+        }
     }
 
     #[test]
