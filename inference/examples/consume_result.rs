@@ -5,7 +5,8 @@
 use std::io::Write;
 
 use anyhow::{Context, bail};
-use kafka_io::{Cluster, Connection, Consumer, Event, RawKafka, Start, StartWithout, Topic};
+use kafka_admin::{Admin, RawKafka, Topic};
+use kafka_io::{Consumer, Event, Start, StartWithout};
 use sidecar::Problems;
 
 #[tokio::main]
@@ -20,15 +21,18 @@ async fn main() -> anyhow::Result<()> {
         bootstrap_servers: broker.clone(),
         ..RawKafka::default()
     };
-    let connection = Connection::check(raw, &mut Problems::new()).context("HOST:PORT is empty")?;
+    let connection = kafka_io::check(raw, &mut Problems::new()).context("HOST:PORT is empty")?;
     let topic = Topic::from(topic.as_str());
-    let partitions = Cluster::new(&connection)?.partitions(&topic).await?;
-    if partitions.is_empty() {
-        bail!("the topic {topic} does not exist on {broker}");
-    }
+    let described = Admin::new(&connection)
+        .describe_topics(std::slice::from_ref(&topic))
+        .await?;
+    let (_, described) = described.into_iter().next().context("the topic is described")?;
+    let partitions = described
+        .with_context(|| format!("the topic {topic} on {broker}"))?
+        .partitions;
     let start = Start::Without(StartWithout::Earliest);
     let starts: Vec<_> = partitions
-        .into_iter()
+        .into_keys()
         .map(|partition| (partition, start))
         .collect();
     let (consumer, mut events) = Consumer::assigned(&connection, &topic, &starts)?;

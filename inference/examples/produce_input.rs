@@ -6,7 +6,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use kafka_io::{Compression, Connection, Outgoing, Producer, ProducerSettings, RawKafka, SendError, Topic};
+use kafka_admin::{Connection, RawKafka, Topic};
+use kafka_io::{Compression, Outgoing, Producer, ProducerSettings, SendError};
 use sidecar::Problems;
 
 /// Lines that may be on their way at a time.

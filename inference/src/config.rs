@@ -5,7 +5,8 @@ mod raw;
 use std::time::Duration;
 
 use checkpoint::Location;
-use kafka_io::{Connection, Membership, Topic};
+use kafka_admin::{Connection, Topic};
+use kafka_io::Membership;
 use sidecar::Problems;
 
 pub use self::raw::{
@@ -66,7 +67,7 @@ impl Shard {
     }
 
     /// Whether a partition belongs to the part.
-    pub fn has(self, partition: kafka_io::Partition) -> bool {
+    pub fn has(self, partition: kafka_admin::Partition) -> bool {
         u32::try_from(partition.0).is_ok_and(|partition| partition % self.count == self.index)
     }
 }
@@ -76,7 +77,7 @@ impl TryFrom<Raw> for Config {
 
     fn try_from(raw: Raw) -> Result<Self, Problems> {
         let mut problems = Problems::new();
-        let connection = Connection::check(raw.kafka.clone(), &mut problems);
+        let connection = kafka_io::check(raw.kafka.clone(), &mut problems);
         let topics = check_topics(&raw, &mut problems);
         let shard = Shard::parse(&raw.input.shard).map_err(|what| problems.add("input.shard", what));
         check_progress(&raw.progress, &raw.input, &mut problems);
@@ -202,7 +203,7 @@ fn check_bounds(raw: &Raw, problems: &mut Problems) {
 }
 #[cfg(test)]
 mod tests {
-    use kafka_io::Partition;
+    use kafka_admin::Partition;
 
     use super::*;
 

@@ -1,17 +1,20 @@
 //! Owns the seam in: where records come from. The real one is Kafka; the loop's tests have their own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::ops::Range;
-use std::time::Duration;
 
-use kafka_io::{ByPartition, Cluster, Consumer, Partition, Start, Topic, TopicPartition};
-use tokio::time::timeout;
+use anyhow::Context as _;
+use kafka_admin::{
+    Admin, ByPartition, Isolation, LogEnd, Offset, Partition, RefusalKind, Topic, TopicDescription,
+    TopicPartition,
+};
+use kafka_io::{Consumer, Start};
 
 use crate::config::Topics;
 
-/// How long the answer about a topic's identity is waited for. Brokers from before Kafka 2.8 have none to give.
-const TOPIC_ID_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much is read of a partition that seems to be idle, to see whether a record waits there.
+const TAIL_BYTES: u32 = 64 << 10;
 
 /// Where records come from. They come as [`kafka_io::Event`]s on a channel.
 pub trait Source: Send + 'static {
@@ -35,13 +38,20 @@ pub trait Source: Send + 'static {
         &self,
         positions: &[(Partition, i64)],
     ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static;
-    /// Asks for the state of the topic, and for the offsets that these of its partitions have.
-    fn inspect(
-        &self,
-        partitions: &[Partition],
-    ) -> impl Future<Output = anyhow::Result<Snapshot>> + Send + 'static;
+    /// Asks for the state of the topics.
+    fn inspect(&self, question: &Question)
+    -> impl Future<Output = anyhow::Result<Snapshot>> + Send + 'static;
     /// Ends reading.
     fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// What is asked of the topics, beside whether they exist.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Question {
+    /// The partitions of the input topic whose first and next offsets are wanted.
+    pub partitions: Vec<Partition>,
+    /// Those of them that seem to be idle, and the offset from which on a record may wait.
+    pub idle: Vec<(Partition, i64)>,
 }
 
 /// The topics as they are.
@@ -53,6 +63,9 @@ pub struct Snapshot {
     pub partitions: Vec<Partition>,
     /// The first and the next offset of the partitions that were asked for.
     pub ranges: Vec<(Partition, Range<i64>)>,
+    /// Offsets of idle partitions behind which there is no record that a reader gets: markers of transactions, and what was
+    /// aborted or compacted away.
+    pub empty: Vec<(Partition, Range<i64>)>,
     /// Topics that are written to and do not exist.
     pub missing: Vec<Topic>,
 }
@@ -60,17 +73,19 @@ pub struct Snapshot {
 /// A topic of a Kafka cluster.
 pub struct KafkaSource {
     consumer: Consumer,
-    cluster: Cluster,
+    admin: Admin,
     topics: Topics,
+    isolation: Isolation,
 }
 
 impl KafkaSource {
-    /// Reads by `consumer`, asks by `cluster`.
-    pub fn new(consumer: Consumer, cluster: Cluster, topics: Topics) -> Self {
+    /// Reads by `consumer`, asks by `admin`.
+    pub fn new(consumer: Consumer, admin: Admin, topics: Topics, isolation: Isolation) -> Self {
         Self {
             consumer,
-            cluster,
+            admin,
             topics,
+            isolation,
         }
     }
 }
@@ -107,10 +122,20 @@ impl Source for KafkaSource {
 
     fn inspect(
         &self,
-        partitions: &[Partition],
+        question: &Question,
     ) -> impl Future<Output = anyhow::Result<Snapshot>> + Send + 'static {
-        let (cluster, topics, partitions) = (self.cluster.clone(), self.topics.clone(), partitions.to_vec());
-        async move { inspect(&cluster, &topics, &partitions).await }
+        let (admin, topics) = (self.admin.clone(), self.topics.clone());
+        let (question, isolation) = (question.clone(), self.isolation);
+        async move {
+            let mut snapshot = inspect(&admin, &topics, &question.partitions).await?;
+            let idle: Vec<_> = question
+                .idle
+                .into_iter()
+                .filter(|(partition, position)| has_beyond(&snapshot, *partition, *position))
+                .collect();
+            snapshot.empty = empty(&admin, &topics.input, &idle, isolation).await;
+            Ok(snapshot)
+        }
     }
 
     fn close(self) -> impl Future<Output = ()> + Send {
@@ -121,58 +146,109 @@ impl Source for KafkaSource {
 /// Asks a cluster for the topics of a worker.
 ///
 /// # Errors
-/// If no broker answers in time.
-pub async fn inspect(
-    cluster: &Cluster,
-    topics: &Topics,
-    partitions: &[Partition],
-) -> anyhow::Result<Snapshot> {
-    let mut missing = Vec::new();
-    for topic in std::iter::once(&topics.output).chain(&topics.dead_letter) {
-        if cluster.partitions(topic).await?.is_empty() {
-            missing.push(topic.clone());
-        }
-    }
-    let all = cluster.partitions(&topics.input).await?;
+/// If no broker answers in time, or a topic may not be described.
+pub async fn inspect(admin: &Admin, topics: &Topics, partitions: &[Partition]) -> anyhow::Result<Snapshot> {
+    let Topics {
+        input,
+        output,
+        dead_letter,
+    } = topics;
+    let names: Vec<_> = [input, output].into_iter().chain(dead_letter).cloned().collect();
+    let mut described = describe(admin, &names).await?;
+    let missing = names[1..].iter().filter(|name| !described.contains_key(name));
+    let missing = missing.cloned().collect();
+    let Some(description) = described.remove(input) else {
+        return Ok(Snapshot {
+            missing,
+            ..Snapshot::default()
+        });
+    };
+    let all = description.partitions;
     let there: Vec<_> = partitions
         .iter()
         .copied()
-        .filter(|partition| all.binary_search(partition).is_ok())
+        .filter(|partition| all.contains_key(partition))
         .collect();
     Ok(Snapshot {
-        topic_id: topic_id(cluster, &topics.input).await,
-        ranges: ranges(cluster, &topics.input, &there).await,
-        partitions: all,
+        topic_id: description.id.map(|id| id.to_string()),
+        ranges: ranges(admin, input, &there).await,
+        partitions: all.into_keys().collect(),
+        empty: Vec::new(),
         missing,
     })
 }
 
-/// The identity of a topic, if the cluster says it soon: what has none is watched by its offsets alone.
-async fn topic_id(cluster: &Cluster, topic: &Topic) -> Option<String> {
-    let asked = timeout(TOPIC_ID_TIMEOUT, cluster.topic_id(topic)).await.ok()?;
-    let id = asked.inspect_err(|error| tracing::debug!(%error, "the topic's id is not known"));
-    id.ok().flatten().map(|id| id.to_string())
+/// Those of these topics that exist.
+///
+/// # Errors
+/// If no broker answers in time, or a topic may not be described.
+pub(crate) async fn describe(
+    admin: &Admin,
+    topics: &[Topic],
+) -> anyhow::Result<BTreeMap<Topic, TopicDescription>> {
+    let mut described = BTreeMap::new();
+    for (topic, answer) in admin.describe_topics(topics).await? {
+        match answer {
+            Ok(description) => drop(described.insert(topic, description)),
+            Err(refusal) if refusal.kind == RefusalKind::UnknownPartition => {}
+            Err(refusal) => {
+                return Err(refusal).with_context(|| format!("the topic {topic} cannot be described"));
+            }
+        }
+    }
+    Ok(described)
 }
 
 /// The first and the next offset of partitions, as far as their leaders answer: one without a leader holds up no other.
 pub(crate) async fn ranges(
-    cluster: &Cluster,
+    admin: &Admin,
     topic: &Topic,
     partitions: &[Partition],
 ) -> Vec<(Partition, Range<i64>)> {
     let asked: Vec<_> = partitions
         .iter()
-        .map(|partition| TopicPartition::new(topic.as_str(), partition.0))
+        .map(|partition| topic.partition(partition.0))
         .collect();
-    let (beginnings, ends) = tokio::join!(cluster.beginnings(&asked), cluster.ends(&asked));
-    let known = |answers: ByPartition<i64>| -> HashMap<Partition, i64> {
+    let (beginnings, ends) = tokio::join!(
+        admin.list_offsets(&asked, LogEnd::Earliest),
+        admin.list_offsets(&asked, LogEnd::Latest)
+    );
+    let known = |answers: ByPartition<Offset>| -> HashMap<Partition, i64> {
         let known = answers.into_iter();
         known
-            .filter_map(|(of, offset)| Some((of.partition, offset.ok()?)))
+            .filter_map(|(of, offset)| Some((of.partition, offset.ok()?.get())))
             .collect()
     };
     let (beginnings, ends) = (known(beginnings), known(ends));
     let range =
         |partition: &Partition| Some((*partition, *beginnings.get(partition)?..*ends.get(partition)?));
     partitions.iter().filter_map(range).collect()
+}
+
+/// Whether a partition has anything from this position on.
+fn has_beyond(snapshot: &Snapshot, partition: Partition, position: i64) -> bool {
+    let mut ranges = snapshot.ranges.iter();
+    ranges.any(|(its, range)| *its == partition && range.contains(&position))
+}
+
+/// What follows on each position in which there is no record that a reader gets. One whose leader does not answer is left
+/// out.
+async fn empty(
+    admin: &Admin,
+    topic: &Topic,
+    positions: &[(Partition, i64)],
+    isolation: Isolation,
+) -> Vec<(Partition, Range<i64>)> {
+    let asked: Vec<_> = positions
+        .iter()
+        .filter_map(|(partition, position)| Some((topic.partition(partition.0), Offset::new(*position)?)))
+        .collect();
+    let from: BTreeMap<TopicPartition, Offset> = asked.iter().cloned().collect();
+    let sections = admin.log_sections(&asked, TAIL_BYTES).await;
+    let empty = sections.into_iter().filter_map(|(of, section)| {
+        let from = *from.get(&of)?;
+        let until = section.ok()?.empty_until(from, isolation);
+        (until > from).then(|| (of.partition, from.get()..until.get()))
+    });
+    empty.collect()
 }

@@ -8,8 +8,9 @@
 mod lane;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
-use kafka_io::Partition;
+use kafka_admin::Partition;
 use serde::{Deserialize, Serialize};
 
 use self::lane::{Lane, Slot, Stage};
@@ -114,6 +115,19 @@ impl<T> Ledger<T> {
         }
     }
 
+    /// Moves the position of a partition of which nothing is in hand past offsets that hold no record, if it stands before
+    /// them.
+    pub fn pass(&mut self, partition: Partition, empty: &Range<i64>) {
+        if let Some(lane) = self.lanes.get_mut(&partition)
+            && lane.slots.is_empty()
+            && lane.position == Some(empty.start)
+            && empty.start < empty.end
+        {
+            lane.position = Some(empty.end);
+            self.moved.insert(partition);
+        }
+    }
+
     /// Forgets a partition with all its records; what still comes for them is ignored.
     pub fn close(&mut self, partition: Partition) {
         let Some(lane) = self.lanes.remove(&partition) else {
@@ -136,6 +150,12 @@ impl<T> Ledger<T> {
     /// The partitions that are open.
     pub fn partitions(&self) -> impl Iterator<Item = Partition> {
         self.lanes.keys().copied()
+    }
+
+    /// The partitions of which nothing is in hand, and where they stand.
+    pub fn idle(&self) -> impl Iterator<Item = (Partition, i64)> {
+        let idle = self.lanes.iter().filter(|(_, lane)| lane.slots.is_empty());
+        idle.filter_map(|(partition, lane)| Some((*partition, lane.position?)))
     }
 
     /// How many partitions are open.

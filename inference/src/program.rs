@@ -4,11 +4,12 @@ mod start;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
-use kafka_io::{Cluster, Partition, Topic, TopicPartition};
+use anyhow::Context;
+use kafka_admin::{Admin, GroupId, Partition, Topic};
 use sidecar::{Frame, FrameSettings, Peer, Program, RunMode, Settings};
 
 use crate::config::{Config, ProgressKind, Raw};
+use crate::consume::describe;
 use crate::predict::{self, Predict};
 use crate::spacy;
 
@@ -48,16 +49,17 @@ impl Program for Inference {
     }
 
     async fn connect(config: Config) -> Vec<Peer> {
-        let (mut peers, input) = topics(&config).await;
+        let admin = Admin::new(&config.connection);
+        let (mut peers, input) = topics(&config, &admin).await;
         peers.push(peer("model.folder", model(&config)));
         // Without the topic nothing more can be said of the positions in it.
-        if let Ok((cluster, partitions)) = input {
+        if let Ok(partitions) = input {
             peers.push(match config.raw.progress.kind {
                 ProgressKind::Checkpoint => peer(
                     "progress.checkpoint",
-                    start::positions::check(&config, &cluster, &partitions).await,
+                    start::positions::check(&config, &admin, &partitions).await,
                 ),
-                ProgressKind::Group => peer("progress.group", group(&config, &cluster, &partitions).await),
+                ProgressKind::Group => peer("progress.group", group(&config, &admin, &partitions).await),
             });
         }
         peers
@@ -82,36 +84,31 @@ impl Program for Inference {
 }
 
 /// Whether the topics are there; of the input, the partitions that are ours.
-async fn topics(config: &Config) -> (Vec<Peer>, anyhow::Result<(Cluster, Vec<Partition>)>) {
-    let cluster = match Cluster::new(&config.connection) {
-        Ok(cluster) => cluster,
-        Err(error) => return (vec![peer("kafka", Err(error.clone().into()))], Err(error.into())),
-    };
+async fn topics(config: &Config, admin: &Admin) -> (Vec<Peer>, anyhow::Result<Vec<Partition>>) {
     let mut peers = Vec::new();
     let named = [
         ("output.topic", Some(&config.topics.output)),
         ("dead_letter.topic", config.topics.dead_letter.as_ref()),
     ];
-    let input = partitions(&cluster, &config.topics.input).await;
+    let input = partitions(admin, &config.topics.input).await;
     peers.push(found("input.topic", &config.topics.input, &input));
     for (key, topic) in named {
         let Some(topic) = topic else { continue };
-        peers.push(found(key, topic, &partitions(&cluster, topic).await));
+        peers.push(found(key, topic, &partitions(admin, topic).await));
     }
     let ours = |partitions: Vec<Partition>| match config.raw.progress.kind {
         ProgressKind::Checkpoint => start::of_shard(&partitions, config.shard),
         ProgressKind::Group => partitions,
     };
-    (peers, input.map(|partitions| (cluster, ours(partitions))))
+    (peers, input.map(ours))
 }
 
 /// The partitions of a topic that must exist.
-async fn partitions(cluster: &Cluster, topic: &Topic) -> anyhow::Result<Vec<Partition>> {
-    let partitions = cluster.partitions(topic).await?;
-    if partitions.is_empty() {
-        bail!(start::does_not_exist(topic));
-    }
-    Ok(partitions)
+async fn partitions(admin: &Admin, topic: &Topic) -> anyhow::Result<Vec<Partition>> {
+    let mut described = describe(admin, std::slice::from_ref(topic)).await?;
+    let description = described.remove(topic);
+    let description = description.with_context(|| start::does_not_exist(topic))?;
+    Ok(description.partitions.into_keys().collect())
 }
 
 fn found(key: &str, topic: &Topic, partitions: &anyhow::Result<Vec<Partition>>) -> Peer {
@@ -125,15 +122,15 @@ fn found(key: &str, topic: &Topic, partitions: &anyhow::Result<Vec<Partition>>) 
 }
 
 /// Whether the group may be used, as far as a question shows.
-async fn group(config: &Config, cluster: &Cluster, partitions: &[Partition]) -> anyhow::Result<String> {
-    let topic = config.topics.input.as_str();
+async fn group(config: &Config, admin: &Admin, partitions: &[Partition]) -> anyhow::Result<String> {
+    let topic = &config.topics.input;
     let asked: Vec<_> = partitions
         .iter()
-        .map(|partition| TopicPartition::new(topic, partition.0))
+        .map(|partition| topic.partition(partition.0))
         .collect();
     let group = &config.raw.progress.group;
-    let committed = cluster
-        .committed(group, Some(&asked))
+    let committed = admin
+        .committed_in(&GroupId::from(group.as_str()), &asked)
         .await
         .with_context(|| format!("the group {group} cannot be used"))?;
     Ok(format!("{group} has offsets of {} partitions", committed.len()))

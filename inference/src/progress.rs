@@ -8,7 +8,7 @@ mod backend;
 
 use std::time::Duration;
 
-use kafka_io::Partition;
+use kafka_admin::Partition;
 use tokio::time::Instant;
 
 pub use self::backend::{Backend, CommitFailure};

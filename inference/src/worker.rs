@@ -17,7 +17,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::bail;
-use kafka_io::{Delivery, Event, Outgoing, Partition, Record, Revocation};
+use kafka_admin::Partition;
+use kafka_io::{Delivery, Event, Outgoing, Record, Revocation};
 use sidecar::{Condition, Heartbeat};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +31,7 @@ pub(crate) use self::reset::{began_again, gone};
 use self::silence::Silence;
 use crate::batch::{Queue, Waiting};
 use crate::config::{OnReset, RawEngine, Shard, Topics};
-use crate::consume::Source;
+use crate::consume::{Question, Source};
 use crate::ledger::{Arrival, Ledger, Ticket};
 use crate::metrics::{Metrics, count};
 use crate::produce::Sink;
@@ -100,8 +101,8 @@ pub struct Telemetry {
 pub struct Orders {
     /// Positions to commit.
     pub commit: Option<Commit>,
-    /// The topic is to be inspected, with these partitions.
-    pub inspect: Option<Vec<Partition>>,
+    /// The topics are to be inspected.
+    pub inspect: Option<Question>,
 }
 
 /// The worker.
@@ -119,7 +120,7 @@ pub struct Worker<C, P, S> {
     uncommitted: bool,
     silence: Silence,
     /// Topics that want a key on each record.
-    wants_keys: BTreeSet<kafka_io::Topic>,
+    wants_keys: BTreeSet<kafka_admin::Topic>,
     /// Whether partitions were assigned, be it none.
     assigned: bool,
     /// How many commits began since nothing is in hand and the worker stops.

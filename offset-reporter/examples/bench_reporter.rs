@@ -17,9 +17,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use kafka_io::{Cluster, Topic};
+use kafka_admin::Topic;
 use tempfile::TempDir;
-use testbed::{Kafka, KafkaSettings, Process, S3Server, connection, cpu_seconds, resident_bytes, until};
+use testbed::{
+    Kafka, KafkaSettings, Process, S3Server, TopicAdmin, connection, cpu_seconds, resident_bytes, until,
+};
 use tokio::time::{Instant, sleep_until};
 
 const BUCKET: &str = "checkpoints";
@@ -104,8 +106,8 @@ impl Store {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let kafka = Kafka::start(&KafkaSettings::default()).await?;
-    let cluster = Cluster::new(&connection(kafka.bootstrap_servers())?)?;
-    cluster.create_topic(&Topic::from(TOPIC), PARTITIONS).await?;
+    let topics = TopicAdmin::new(&connection(kafka.bootstrap_servers())?)?;
+    topics.create(&Topic::from(TOPIC), PARTITIONS).await?;
     println!(
         "{} streams of {PARTITIONS} partitions, a look every {POLL:?}, {} s each\n",
         arguments.streams, arguments.seconds

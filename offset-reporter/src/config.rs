@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use checkpoint::Location;
-use kafka_io::Connection;
+use kafka_admin::Connection;
 use sidecar::Problems;
 
 pub use raw::{Mode, Raw, RawReport, RawStream};

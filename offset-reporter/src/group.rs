@@ -2,16 +2,9 @@
 
 use std::future::Future;
 
-use kafka_io::{ByPartition, Cluster, Committed, Refusal, TopicPartition};
-
-/// An end of a partition's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Edge {
-    /// Its first record that is still there.
-    Beginning,
-    /// Its next record.
-    End,
-}
+use kafka_admin::{
+    Admin, ByPartition, Committed, GroupId, LogEnd, Offset, Refusal, RefusalKind, TopicPartition,
+};
 
 /// The groups and logs of a cluster.
 pub trait Groups: Send + Sync + 'static {
@@ -19,8 +12,8 @@ pub trait Groups: Send + Sync + 'static {
     fn log_offsets(
         &self,
         partitions: &[TopicPartition],
-        edge: Edge,
-    ) -> impl Future<Output = ByPartition<i64>> + Send;
+        end: LogEnd,
+    ) -> impl Future<Output = ByPartition<Offset>> + Send;
     /// What a group has committed: in these partitions, or in all.
     fn committed(
         &self,
@@ -42,12 +35,9 @@ pub trait Groups: Send + Sync + 'static {
     ) -> impl Future<Output = Result<ByPartition<()>, Refusal>> + Send;
 }
 
-impl Groups for Cluster {
-    async fn log_offsets(&self, partitions: &[TopicPartition], edge: Edge) -> ByPartition<i64> {
-        match edge {
-            Edge::Beginning => self.beginnings(partitions).await,
-            Edge::End => self.ends(partitions).await,
-        }
+impl Groups for Admin {
+    async fn log_offsets(&self, partitions: &[TopicPartition], end: LogEnd) -> ByPartition<Offset> {
+        self.list_offsets(partitions, end).await
     }
 
     async fn committed(
@@ -55,7 +45,11 @@ impl Groups for Cluster {
         group: &str,
         partitions: Option<&[TopicPartition]>,
     ) -> Result<ByPartition<Committed>, Refusal> {
-        Cluster::committed(self, group, partitions).await
+        let group = GroupId::from(group);
+        match partitions {
+            Some(partitions) => self.committed_in(&group, partitions).await,
+            None => self.committed_in_all(&group).await,
+        }
     }
 
     async fn commit(
@@ -64,10 +58,21 @@ impl Groups for Cluster {
         offsets: &[(TopicPartition, i64)],
         metadata: &str,
     ) -> Result<ByPartition<()>, Refusal> {
-        Cluster::commit(self, group, offsets, metadata).await
+        let offsets: Result<Vec<_>, _> = offsets.iter().map(checked).collect();
+        Admin::commit(self, &GroupId::from(group), &offsets?, metadata).await
     }
 
     async fn forget(&self, group: &str, partitions: &[TopicPartition]) -> Result<ByPartition<()>, Refusal> {
-        self.delete_committed(group, partitions).await
+        self.delete_committed(&GroupId::from(group), partitions).await
     }
+}
+
+/// Kafka takes a negative offset for one that is to be forgotten.
+fn checked((partition, offset): &(TopicPartition, i64)) -> Result<(TopicPartition, Offset), Refusal> {
+    let negative = || Refusal {
+        kind: RefusalKind::Permanent,
+        code: "INVALID_COMMIT_OFFSET".to_owned(),
+        reason: format!("the offset {offset} of {partition} is negative"),
+    };
+    Ok((partition.clone(), Offset::new(*offset).ok_or_else(negative)?))
 }

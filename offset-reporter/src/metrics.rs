@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use checkpoint::{Observer, S3Request};
-use kafka_io::Refusal;
+use kafka_admin::Refusal;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
 use sidecar::Registrar;
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use checkpoint::{BatchId, TopicOffsets};
-use kafka_io::{Committed, TopicPartition};
+use kafka_admin::TopicPartition;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -122,15 +122,13 @@ impl CommittedOffsets {
             .collect()
     }
 
-    /// Records what was read back; of those that were asked for and are not in the answer, the group has nothing.
-    pub fn record(&mut self, asked: &[TopicPartition], answer: &BTreeMap<TopicPartition, Committed>) {
-        for partition in asked {
-            let position = answer.get(partition).map(|committed| Position {
-                offset: committed.offset,
-                stamp: Stamp::parse(&committed.metadata),
-            });
-            self.has.insert(partition.clone(), position);
-        }
+    /// Records what was read back of a partition: an offset and the metadata beside it, or that the group has nothing there.
+    pub fn record(&mut self, partition: &TopicPartition, committed: Option<(i64, &str)>) {
+        let position = committed.map(|(offset, metadata)| Position {
+            offset,
+            stamp: Stamp::parse(metadata),
+        });
+        self.has.insert(partition.clone(), position);
     }
 
     /// Records that these are not known any more: they are read again before the next plan.
@@ -236,17 +234,10 @@ mod tests {
     /// A group that has these offsets, each with the stamp `q=a b=7`.
     fn has(positions: &[(i32, i64)]) -> CommittedOffsets {
         let mut committed = CommittedOffsets::default();
-        let answer = positions.iter().map(|(partition, offset)| {
-            (
-                TopicPartition::new("t", *partition),
-                Committed {
-                    offset: *offset,
-                    metadata: "q=a b=7 t=1".to_owned(),
-                },
-            )
-        });
-        let answer: BTreeMap<_, _> = answer.collect();
-        committed.record(&answer.keys().cloned().collect::<Vec<_>>(), &answer);
+        for (partition, offset) in positions {
+            let partition = TopicPartition::new("t", *partition);
+            committed.record(&partition, Some((*offset, "q=a b=7 t=1")));
+        }
         committed
     }
 
@@ -286,7 +277,7 @@ mod tests {
         let mut committed = has(&[(0, 5)]);
         let both = offsets(&[(0, 5), (1, 7)]);
         let (now, absent) = (Instant::now(), TopicPartition::new("t", 1));
-        committed.record(std::slice::from_ref(&absent), &BTreeMap::new());
+        committed.record(&absent, None);
         committed.complete(BTreeSet::from([absent.clone()]), now);
         let plan = |committed: &CommittedOffsets| {
             committed.plan(&both, &stamp("a", 8), rules(RewindPolicy::Never), now)
@@ -332,12 +323,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_answer_the_group_does_not_have() {
+    fn where_a_group_has_nothing_is_known_too() {
         let mut committed = CommittedOffsets::default();
         let positions = offsets(&[(0, 4)]);
         let unread = committed.unread(&positions);
         assert_eq!(unread.len(), 1);
-        committed.record(&unread, &BTreeMap::new());
+        committed.record(&unread[0], None);
         assert!(committed.unread(&positions).is_empty());
     }
 }

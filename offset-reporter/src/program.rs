@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use checkpoint::{Folder, Location, S3};
-use kafka_io::{Cluster, RefusalKind};
+use kafka_admin::{Admin, GroupId, LogEnd, RefusalKind};
 use prometheus::Registry;
 use sidecar::{Frame, FrameSettings, Peer, Program, RunMode, Settings, wait_for};
 
@@ -82,10 +82,7 @@ impl Program for OffsetReporter {
         for stream in &config.streams {
             let folder = Folder::open(&stream.checkpoint, &s3).await;
             let (checkpoint, positions) = try_checkpoint(&config, stream, folder).await;
-            let group = match &clusters {
-                Ok(clusters) => try_groups(clusters, stream, positions).await,
-                Err(error) => Err(anyhow::anyhow!("{error:#}")),
-            };
+            let group = try_groups(&clusters, stream, positions).await;
             peers.push(peer(&format!("{} checkpoint", stream.name), checkpoint));
             peers.push(peer(&format!("{} group", stream.name), group));
         }
@@ -153,21 +150,20 @@ fn unobserved(raw: &Raw) -> S3 {
 }
 
 /// One client for each cluster.
-fn clusters(config: &Config) -> anyhow::Result<BTreeMap<String, Arc<Cluster>>> {
-    let of = |(name, connection): (&String, _)| {
-        let cluster = Cluster::new(connection).with_context(|| format!("the cluster {name}"))?;
-        Ok((name.clone(), Arc::new(cluster)))
-    };
-    config.clusters.iter().map(of).collect()
+fn clusters(config: &Config) -> BTreeMap<String, Arc<Admin>> {
+    let clusters = config.clusters.iter();
+    clusters
+        .map(|(name, connection)| (name.clone(), Arc::new(Admin::new(connection))))
+        .collect()
 }
 
 async fn streams(
     config: &Config,
     metrics: &Metrics,
     mode: RunMode,
-) -> anyhow::Result<Vec<Stream<Folder, Cluster>>> {
+) -> anyhow::Result<Vec<Stream<Folder, Admin>>> {
     let s3 = S3::new(config.raw.s3.clone(), metrics.storage_observer());
-    let clusters = clusters(config)?;
+    let clusters = clusters(config);
     let mut streams = Vec::with_capacity(config.streams.len());
     for settings in &config.streams {
         let groups = clusters.get(&settings.cluster);
@@ -218,7 +214,7 @@ async fn try_checkpoint(
 
 /// Whether a stream's groups can be asked.
 async fn try_groups(
-    clusters: &BTreeMap<String, Arc<Cluster>>,
+    clusters: &BTreeMap<String, Arc<Admin>>,
     stream: &StreamSettings,
     groups: ByGroup,
 ) -> anyhow::Result<String> {
@@ -228,7 +224,7 @@ async fn try_groups(
     for (group, offsets) in &groups {
         let partitions: Vec<_> = partitions(offsets).collect();
         let mut known = 0;
-        for (partition, end) in cluster.ends(&partitions).await {
+        for (partition, end) in cluster.list_offsets(&partitions, LogEnd::Latest).await {
             match end {
                 Ok(_) => known += 1,
                 Err(refusal) if refusal.kind == RefusalKind::UnknownPartition => {}
@@ -239,12 +235,13 @@ async fn try_groups(
         }
         let mut line = format!("{known} of {} partitions are in the cluster", partitions.len());
         if stream.mode == Mode::Commit {
-            let members = cluster.members(group).await?;
+            let group_id = GroupId::from(group.as_str());
+            let members = cluster.members(&group_id).await?;
             anyhow::ensure!(
                 members == 0,
                 "group {group} has {members} members, who alone may commit: choose another group"
             );
-            let has = cluster.committed(group, Some(&partitions)).await?.len();
+            let has = cluster.committed_in(&group_id, &partitions).await?.len();
             line = format!("{line}, group {group} has {has} of them");
         }
         anyhow::ensure!(known > 0, "{line}: none of the topics is known there");
@@ -252,7 +249,7 @@ async fn try_groups(
     }
     if found.is_empty() {
         // Whether the cluster answers at all is worth knowing without any batch.
-        cluster.members(&stream.selection.group).await?;
+        cluster.cluster().await?;
         return Ok("the cluster answers".to_owned());
     }
     Ok(found.join("; "))

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use kafka_admin::{Connection, Partition, Topic};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError as NativeError;
@@ -28,7 +29,8 @@ use self::owned::{Owned, Restart};
 use self::polling::{Events, State, poll};
 use crate::context::Trouble;
 use crate::ending::{End, LastHeld, on_thread};
-use crate::{Connection, KafkaError, Partition, Record, Topic};
+use crate::settings::client_config;
+use crate::{KafkaError, Record};
 
 /// Events that may wait; the listener is quick.
 const EVENTS: usize = 256;
@@ -114,7 +116,7 @@ impl Consumer {
         topic: &Topic,
         partitions: &[(Partition, Start)],
     ) -> Result<(Self, mpsc::Receiver<Event>), KafkaError> {
-        let mut config = connection.client_config();
+        let mut config = client_config(connection);
         // librdkafka wants a group even where it joins none and commits nothing.
         config.set("group.id", "outrigger-assigned");
         let (consumer, events) = Self::start(config, topic, StartWithout::default(), Duration::ZERO)?;
@@ -131,7 +133,7 @@ impl Consumer {
         topic: &Topic,
         member: &Membership,
     ) -> Result<(Self, mpsc::Receiver<Event>), KafkaError> {
-        let mut config = connection.client_config();
+        let mut config = client_config(connection);
         config.set("group.id", &member.group).set(
             "max.poll.interval.ms",
             member.max_poll_interval.as_millis().to_string(),

@@ -3,7 +3,6 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel as Level;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use tokio::time::Instant;
@@ -88,24 +87,6 @@ fn without_thread(line: &str) -> &str {
         .and_then(|line| line.split_once("]: "));
     after.map_or(line, |(_, line)| line)
 }
-
-/// The context of a client that needs nothing but its last error.
-#[derive(Default)]
-pub(crate) struct Quiet {
-    pub(crate) trouble: Trouble,
-}
-
-impl ClientContext for Quiet {
-    fn log(&self, level: Level, facility: &str, line: &str) {
-        self.trouble.log(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.trouble.hear(&error, reason);
-    }
-}
-
-impl rdkafka::consumer::ConsumerContext for Quiet {}
 
 #[cfg(test)]
 mod tests {

@@ -1,24 +1,16 @@
-//! Kafka, as the programs of this workspace use it. No other crate names `rdkafka`, and no type of its crosses.
+//! Records of Kafka, read and written, as the programs of this workspace do it. No program's crate names `rdkafka`, and no
+//! type of its crosses. What else a cluster is asked goes through `kafka-admin`, whose names and settings are used here.
 //!
-//! [`Connection`] is how to reach a cluster; [`Consumer`] turns librdkafka's polling into a stream of [`Event`]s;
-//! [`Producer`] sends and reports every delivery; [`Cluster`] asks; [`MockBroker`] stands in for a cluster in tests
-//! and in the demo.
+//! [`check`] finds what librdkafka refuses of a connection's settings; [`Consumer`] turns librdkafka's polling into a stream of
+//! [`Event`]s; [`Producer`] sends and reports every delivery; [`MockBroker`] stands in for a cluster in tests and in the demo.
 
-mod connection;
+mod settings;
+
 mod headers;
-mod properties;
 mod record;
 
 mod consumer;
 mod producer;
-
-mod admin;
-mod cluster;
-mod groups;
-mod log_offsets;
-mod refusal;
-mod topic_id;
-mod unanswered;
 
 mod context;
 mod ending;
@@ -27,18 +19,13 @@ mod reason;
 
 mod mock;
 
-pub use cluster::Cluster;
-pub use connection::{Connection, RawKafka, RawSecurity, SaslMechanism, SecurityProtocol};
 pub use consumer::{
     CommitError, Consumer, Event, GroupProtocol, Membership, Revocation, Start, StartWithout,
 };
-pub use groups::{ByPartition, Committed};
 pub use mock::MockBroker;
 pub use producer::{Compression, Delivery, DeliveryError, Producer, ProducerSettings, SendError};
-pub use properties::Properties;
-pub use record::{Header, Outgoing, Partition, Record, Topic, TopicPartition};
-pub use refusal::{Refusal, RefusalKind};
-pub use topic_id::TopicId;
+pub use record::{Header, Outgoing, Record};
+pub use settings::{check, librdkafka_settings};
 
 /// librdkafka refuses what it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

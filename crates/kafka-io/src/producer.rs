@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kafka_admin::Connection;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError as NativeError, RDKafkaErrorCode as Code};
@@ -12,7 +13,8 @@ use tokio::sync::mpsc;
 
 use crate::context::{Trouble, describe};
 use crate::ending::{End, LastHeld, Life};
-use crate::{Connection, KafkaError, Outgoing};
+use crate::settings::client_config;
+use crate::{KafkaError, Outgoing};
 
 /// The largest record that librdkafka takes, in bytes before compression. Its own default would refuse records that the
 /// broker takes: how large a record may be is said by the topic's `max.message.bytes`, and is about the compressed batch. A
@@ -130,7 +132,7 @@ impl Producer {
         settings: ProducerSettings,
     ) -> Result<(Self, mpsc::Receiver<Delivery>), KafkaError> {
         let (reports, receiver) = mpsc::channel(settings.in_flight);
-        let mut config = connection.client_config();
+        let mut config = client_config(connection);
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")

@@ -1,70 +1,10 @@
 //! Owns what is read from a topic and what is written to one.
 
-use std::fmt;
-use std::sync::Arc;
-
+use kafka_admin::{Partition, Topic};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, OwnedHeaders};
 
 use crate::headers::headers_of;
-
-/// A topic's name. Clones share it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Topic(Arc<str>);
-
-impl Topic {
-    /// The name itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Topic {
-    fn from(name: &str) -> Self {
-        Self(name.into())
-    }
-}
-
-impl fmt::Display for Topic {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-/// The number of a partition of a topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Partition(pub i32);
-
-impl fmt::Display for Partition {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
-    }
-}
-
-/// A partition of a topic.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicPartition {
-    /// The topic.
-    pub topic: Topic,
-    /// Its partition.
-    pub partition: Partition,
-}
-
-impl TopicPartition {
-    /// Partition `partition` of the topic of this name.
-    pub fn new(topic: &str, partition: i32) -> Self {
-        Self {
-            topic: Topic::from(topic),
-            partition: Partition(partition),
-        }
-    }
-}
-
-impl fmt::Display for TopicPartition {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}-{}", self.topic, self.partition)
-    }
-}
 
 /// A header of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]

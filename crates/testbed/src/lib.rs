@@ -6,6 +6,7 @@
 //! Whatever is started ends with the process that started it, also where that is killed.
 
 mod client;
+mod group_offsets;
 mod groups;
 mod guard;
 mod kafka;
@@ -21,9 +22,12 @@ mod script;
 mod server;
 mod spark;
 mod spawner;
+mod topic_admin;
 mod topics;
+mod transactions;
 mod wait;
 
+pub use group_offsets::{commit_offsets, group_offset};
 pub use groups::{GroupRow, consumer_groups};
 pub use kafka::{Kafka, KafkaSettings};
 pub use model::ModelFiles;
@@ -35,5 +39,7 @@ pub use proxy::{Cut, Fault, FaultProxy, ProxyCounts};
 pub use pushgateway::Pushgateway;
 pub use s3::S3Server;
 pub use spark::{Spark, SparkJob, SparkVersion};
+pub use topic_admin::TopicAdmin;
 pub use topics::{Found, connection, consume, produce};
+pub use transactions::{Ending, produce_in_transaction};
 pub use wait::until;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use kafka_admin::{Connection, Partition, RawKafka, Topic};
 use kafka_io::{
-    Compression, Connection, Consumer, Event, Outgoing, Partition, Producer, ProducerSettings, RawKafka,
-    Record, Start, StartWithout, Topic,
+    Compression, Consumer, Event, Outgoing, Producer, ProducerSettings, Record, Start, StartWithout,
 };
 use sidecar::Problems;
 use tokio::sync::mpsc::Receiver;
@@ -26,7 +26,7 @@ pub fn connection(servers: &str) -> anyhow::Result<Connection> {
         ..RawKafka::default()
     };
     let mut problems = Problems::new();
-    Connection::check(raw, &mut problems).with_context(|| problems.to_string())
+    kafka_io::check(raw, &mut problems).with_context(|| problems.to_string())
 }
 
 /// Produces records and waits until all are acknowledged.

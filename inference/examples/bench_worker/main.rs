@@ -18,8 +18,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use kafka_io::{Cluster, Connection, Topic};
-use testbed::{Kafka, KafkaSettings, ModelFiles, connection};
+use kafka_admin::{Connection, Topic};
+use testbed::{Kafka, KafkaSettings, ModelFiles, TopicAdmin, connection};
 
 use self::measure::{Documents, Ends, Figures};
 use self::subject::Subject;
@@ -162,9 +162,9 @@ impl Place {
             Way::Python => "python".to_owned(),
         };
         let [input, output] = ["input", "output"].map(|end| Topic::from(format!("{name}-{end}").as_str()));
-        let cluster = Cluster::new(&self.connection)?;
+        let topics = TopicAdmin::new(&self.connection)?;
         for topic in [&input, &output] {
-            cluster.create_topic(topic, PARTITIONS).await?;
+            topics.create(topic, PARTITIONS).await?;
         }
         Ok((input, output))
     }

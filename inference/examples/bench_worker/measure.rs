@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use kafka_io::{Compression, Connection, Outgoing, Producer, ProducerSettings, Topic};
+use kafka_admin::{Connection, Topic};
+use kafka_io::{Compression, Outgoing, Producer, ProducerSettings};
 use testbed::Found;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 

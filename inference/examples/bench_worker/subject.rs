@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
-use kafka_io::Topic;
+use kafka_admin::Topic;
 use testbed::Process;
 
 /// The script that does the job in Python.

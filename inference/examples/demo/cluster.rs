@@ -1,8 +1,10 @@
 //! Owns the cluster of the demo: the mock one or the user's, with the demo's topics in it.
 
 use anyhow::Context;
-use kafka_io::{Cluster, Connection, MockBroker, RawKafka, Topic};
+use kafka_admin::{Connection, RawKafka, Topic};
+use kafka_io::MockBroker;
 use sidecar::Problems;
+use testbed::TopicAdmin;
 
 /// Partitions of each topic.
 pub(crate) const PARTITIONS: i32 = 4;
@@ -40,7 +42,7 @@ impl DemoCluster {
         for topic in [&input, &output] {
             match &mock {
                 Some(mock) => mock.create_topic(topic.as_str(), PARTITIONS)?,
-                None => Cluster::new(&connection)?.create_topic(topic, PARTITIONS).await?,
+                None => TopicAdmin::new(&connection)?.create(topic, PARTITIONS).await?,
             }
         }
         Ok(Self {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
-use kafka_io::{Cluster, Topic, TopicPartition};
+use kafka_admin::{Admin, GroupId, Topic, TopicPartition};
 use testbed::{Process, Pushgateway, until};
 
 use crate::cluster::{DemoCluster, PARTITIONS};
@@ -19,7 +19,7 @@ const SHOWN: usize = 6;
 /// The running programs.
 pub(crate) struct Sidecars {
     reporter: Process,
-    cluster: Cluster,
+    admin: Admin,
     input: Topic,
     exporter: Exporter,
 }
@@ -49,7 +49,7 @@ impl Sidecars {
         say("")?;
         Ok(Self {
             reporter,
-            cluster: Cluster::new(&kafka.connection)?,
+            admin: Admin::new(&kafka.connection),
             input: kafka.input.clone(),
             exporter,
         })
@@ -61,13 +61,10 @@ impl Sidecars {
         let partitions: Vec<_> = (0..PARTITIONS)
             .map(|partition| TopicPartition::new(input, partition))
             .collect();
-        let told = self
-            .cluster
-            .committed(GROUP, Some(&partitions))
-            .await
-            .unwrap_or_default();
-        told.into_iter()
-            .filter_map(|(_, committed)| Some(committed.ok()?.offset))
+        let committed = self.admin.committed_in(&GroupId::from(GROUP), &partitions).await;
+        let committed = committed.unwrap_or_default().into_iter();
+        committed
+            .filter_map(|(_, committed)| Some(committed.ok()?.offset.get()))
             .sum()
     }
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use checkpoint::{Location, RawS3};
-use kafka_io::{Compression, GroupProtocol, RawKafka, StartWithout};
+use kafka_admin::RawKafka;
+use kafka_io::{Compression, GroupProtocol, StartWithout};
 use serde::{Deserialize, Serialize};
 use sidecar::{RawAdmin, RawLog};
 

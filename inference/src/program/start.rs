@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use checkpoint::{CheckpointError, StoreErrorKind};
-use kafka_io::{Cluster, Consumer, Event, Outgoing, Partition, Producer, ProducerSettings, Topic};
+use kafka_admin::{Admin, Isolation, Partition, Topic};
+use kafka_io::{Consumer, Event, Outgoing, Producer, ProducerSettings};
 use sidecar::{Frame, Readiness, RunMode};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio::time::{Instant, sleep, timeout};
@@ -52,11 +53,11 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
         progress,
         results,
     };
-    let cluster = Cluster::new(&config.connection)?;
+    let admin = Admin::new(&config.connection);
     let mut ledger = Ledger::new(config.raw.output.ordering);
     let beginning = async {
-        let snapshot = wait_for_topics(&cluster, &config, &telemetry).await;
-        let begun = begin(&config, &cluster, &snapshot.partitions, &mut ledger, &telemetry).await;
+        let snapshot = wait_for_topics(&admin, &config, &telemetry).await;
+        let begun = begin(&config, &admin, &snapshot.partitions, &mut ledger, &telemetry).await;
         begun.map(|begun| (snapshot, begun))
     };
     // Boxed, since the calls to S3 make it some 50 KB.
@@ -70,7 +71,7 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
     let (sink, deliveries) = Producer::new(&config.connection, producer_settings(&config))?;
     let now = Instant::now();
     let parts = Parts {
-        source: KafkaSource::new(consumer, cluster, config.topics.clone()),
+        source: KafkaSource::new(consumer, admin, config.topics.clone(), isolation(&config)),
         sink,
         sessions,
         ledger,
@@ -79,6 +80,14 @@ pub(super) async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::
     };
     let worker = Worker::new(parts, settings(&config, mode), telemetry, now);
     worker::run(worker, Inputs::new(events, answers, deliveries), backend, stop).await
+}
+
+/// What the consumer reads: librdkafka's default is `read_committed`.
+fn isolation(config: &Config) -> Isolation {
+    match config.raw.kafka.properties.get("isolation.level") {
+        Some("read_uncommitted") => Isolation::ReadUncommitted,
+        _ => Isolation::ReadCommitted,
+    }
 }
 
 fn settings(config: &Config, mode: RunMode) -> Settings {
@@ -145,7 +154,7 @@ fn stopped_early(mode: RunMode) -> anyhow::Result<()> {
 }
 
 /// Waits until the cluster answers and has all topics.
-async fn wait_for_topics(cluster: &Cluster, config: &Config, telemetry: &Telemetry) -> Snapshot {
+async fn wait_for_topics(admin: &Admin, config: &Config, telemetry: &Telemetry) -> Snapshot {
     let Telemetry {
         heartbeat,
         kafka,
@@ -154,7 +163,7 @@ async fn wait_for_topics(cluster: &Cluster, config: &Config, telemetry: &Telemet
     } = telemetry;
     loop {
         heartbeat.beat();
-        match inspect(cluster, &config.topics, &[]).await {
+        match inspect(admin, &config.topics, &[]).await {
             Ok(snapshot) => {
                 kafka.met();
                 let input = snapshot.partitions.is_empty().then_some(&config.topics.input);
@@ -175,7 +184,7 @@ async fn wait_for_topics(cluster: &Cluster, config: &Config, telemetry: &Telemet
 /// What is read from where, and what has been done: again while the checkpoint's store fails in a way that passes.
 async fn begin(
     config: &Config,
-    cluster: &Cluster,
+    admin: &Admin,
     partitions: &[Partition],
     ledger: &mut Ledger<Outgoing>,
     telemetry: &Telemetry,
@@ -186,7 +195,7 @@ async fn begin(
     let ours = of_shard(partitions, config.shard);
     loop {
         telemetry.heartbeat.beat();
-        match positions::assigned(config, cluster, &ours, ledger, &telemetry.metrics).await {
+        match positions::assigned(config, admin, &ours, ledger, &telemetry.metrics).await {
             Err(error) if is_passing(&error) => telemetry.progress.unmet(format!("{error:#}")),
             begun => return begun,
         }

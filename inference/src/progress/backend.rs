@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use checkpoint::{CheckpointError, CheckpointWriter, Folder, TopicOffsets};
-use kafka_io::Topic;
+use kafka_admin::Topic;
 
 use super::Commit;
 use crate::consume::Source;

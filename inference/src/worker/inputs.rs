@@ -73,8 +73,8 @@ impl Inputs {
         if let Some(commit) = &orders.commit {
             self.commit = Some(backend.begin(commit, source));
         }
-        if let Some(partitions) = &orders.inspect {
-            self.inspection = Some(Box::pin(source.inspect(partitions)));
+        if let Some(question) = &orders.inspect {
+            self.inspection = Some(Box::pin(source.inspect(question)));
         }
     }
 

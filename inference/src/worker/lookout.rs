@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
-use kafka_io::Partition;
+use kafka_admin::Partition;
 use tokio::time::Instant;
 
-use crate::consume::Snapshot;
+use crate::consume::{Question, Snapshot};
 use crate::ledger::Ledger;
 
 /// The shortest time between two questions.
@@ -63,6 +63,8 @@ pub(super) struct Lookout {
     out_of_range: Search,
     /// The consumer has said so since the question under way was asked.
     heard: bool,
+    /// Where the partitions of which nothing was in hand stood at the last question.
+    idle: BTreeMap<Partition, i64>,
 }
 
 impl Lookout {
@@ -79,6 +81,7 @@ impl Lookout {
             beyond: BTreeSet::new(),
             out_of_range: Search::Idle,
             heard: false,
+            idle: BTreeMap::new(),
         }
     }
 
@@ -118,8 +121,9 @@ impl Lookout {
         self.asked.is_none().then_some(self.next)
     }
 
-    /// The partitions whose offsets are to be asked for, if it is time.
-    pub(super) fn ask<T>(&mut self, ledger: &Ledger<T>, now: Instant) -> Option<Vec<Partition>> {
+    /// What is to be asked, if it is time. A partition is idle if it has stood since the last question and nothing of it is
+    /// in hand.
+    pub(super) fn ask<T>(&mut self, ledger: &Ledger<T>, now: Instant) -> Option<Question> {
         if self.asked.is_some() || self.next > now {
             return None;
         }
@@ -134,7 +138,20 @@ impl Lookout {
         );
         let partitions = expected.keys().copied().collect();
         self.asked = Some(expected);
-        Some(partitions)
+        let stood = std::mem::take(&mut self.idle);
+        self.idle = ledger.idle().collect();
+        // While a partition is out of range, a position that moves says that it is another one.
+        let is_searching = !matches!(self.out_of_range, Search::Idle);
+        let is_idle = |(partition, position): &(&Partition, &i64)| {
+            !is_searching && stood.get(partition) == Some(*position)
+        };
+        let idle = self.idle.iter().filter(is_idle);
+        Some(Question {
+            partitions,
+            idle: idle
+                .map(|(partition, position)| (*partition, *position))
+                .collect(),
+        })
     }
 
     /// The question was not answered.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use kafka_io::{DeliveryError, Header, Outgoing, Partition, Record, Topic};
+use kafka_admin::{Partition, Topic};
+use kafka_io::{DeliveryError, Header, Outgoing, Record};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use kafka_io::{Partition, Revocation};
+use kafka_admin::Partition;
+use kafka_io::Revocation;
 
 use super::Worker;
 use crate::config::RawEngine;

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use anyhow::bail;
-use kafka_io::{Partition, Start, StartWithout};
+use kafka_admin::Partition;
+use kafka_io::{Start, StartWithout};
 use tokio::time::Instant;
 
 use super::Worker;
@@ -35,6 +36,9 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
             }
         };
         self.report_topics(&snapshot);
+        for (partition, offsets) in &snapshot.empty {
+            self.parts.ledger.pass(*partition, offsets);
+        }
         let findings = self
             .lookout
             .judge(&snapshot, &self.parts.ledger, !self.paused, now);
@@ -79,7 +83,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
         let missing: Vec<&str> = input
             .into_iter()
             .chain(&snapshot.missing)
-            .map(kafka_io::Topic::as_str)
+            .map(kafka_admin::Topic::as_str)
             .collect();
         if missing.is_empty() {
             self.telemetry.topics.met();
@@ -231,7 +235,7 @@ impl<C: Source, P: Sink, S: Compute> Worker<C, P, S> {
 }
 
 /// Says that the topic has fewer partitions than it had, also at the start of a worker.
-pub(crate) fn gone(topic: &kafka_io::Topic, partitions: &[Partition]) -> String {
+pub(crate) fn gone(topic: &kafka_admin::Topic, partitions: &[Partition]) -> String {
     let named: Vec<_> = partitions.iter().map(Partition::to_string).collect();
     format!(
         "{topic} does not have the partitions {} any more: the topic was deleted and created again",
@@ -241,7 +245,7 @@ pub(crate) fn gone(topic: &kafka_io::Topic, partitions: &[Partition]) -> String 
 
 /// Says that a partition's log began again, also at the start of a worker.
 pub(crate) fn began_again(
-    topic: &kafka_io::Topic,
+    topic: &kafka_admin::Topic,
     partition: Partition,
     expected: Option<i64>,
     range: &Range<i64>,

@@ -6,9 +6,10 @@ mod setup;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use inference::consume::{Snapshot, Source};
+use inference::consume::{Question, Snapshot, Source};
 use inference::produce::Sink;
-use kafka_io::{Delivery, DeliveryError, Event, Outgoing, Partition, Record, SendError, Start};
+use kafka_admin::Partition;
+use kafka_io::{Delivery, DeliveryError, Event, Outgoing, Record, SendError, Start};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
@@ -254,7 +255,7 @@ impl Source for FakeSource {
 
     fn inspect(
         &self,
-        partitions: &[Partition],
+        question: &Question,
     ) -> impl Future<Output = anyhow::Result<Snapshot>> + Send + 'static {
         let mut state = self.kafka.state();
         state.looks += 1;
@@ -269,7 +270,8 @@ impl Source for FakeSource {
         let snapshot = Snapshot {
             topic_id: state.topic_id.clone(),
             partitions: state.partitions.clone(),
-            ranges: partitions.iter().filter(answers).map(range).collect(),
+            ranges: question.partitions.iter().filter(answers).map(range).collect(),
+            empty: Vec::new(),
             missing: Vec::new(),
         };
         async { Ok(snapshot) }

@@ -3,7 +3,8 @@
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
-use kafka_io::{Event, Partition, Revocation};
+use kafka_admin::Partition;
+use kafka_io::{Event, Revocation};
 use testbed::until;
 
 use crate::fakes::{Around, FakeKafka, Setup, Worker, message};

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use inference::config::OnReset;
-use kafka_io::Partition;
+use kafka_admin::Partition;
 use testbed::until;
 
 use crate::fakes::{Around, FakeKafka, METADATA_INTERVAL, Setup, message};

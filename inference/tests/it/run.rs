@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kafka_io::Partition;
+use kafka_admin::Partition;
 use testbed::{committed, until};
 use tokio_util::sync::CancellationToken;
 

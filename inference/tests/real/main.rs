@@ -11,3 +11,4 @@ mod security;
 mod sharing;
 mod soak;
 mod stage;
+mod transactions;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use checkpoint::{Checkpoint, LocalFolder, TopicOffsets};
-use kafka_io::{Cluster, Compression, Outgoing, Partition};
+use kafka_admin::Partition;
+use kafka_io::{Compression, Outgoing};
 use testbed::{Process, committed, produce, until};
 use tokio::time::{Instant, sleep_until};
 
@@ -95,11 +96,7 @@ async fn a_topic_that_is_missing_is_named_until_it_is_there() {
         (status == 503 && page.contains(&format!("the topic {late} does not exist"))).then_some(())
     });
     named.await.unwrap_or_else(|| panic!("{}", worker.log()));
-    Cluster::new(&stage.connection)
-        .unwrap()
-        .create_topic(&late.into(), 1)
-        .await
-        .unwrap();
+    stage.topics().create(&late.into(), 1).await.unwrap();
     worker.ready().await.unwrap();
     worker.stop().await.unwrap();
 }
@@ -113,8 +110,8 @@ async fn what_retention_removed_before_it_was_read_is_counted() {
     stage.results((0..100).map(key)).await;
     worker.stop().await.unwrap();
     stage.produce(texts(100..200)).await;
-    let cluster = Cluster::new(&stage.connection).unwrap();
-    cluster
+    stage
+        .topics()
         .delete_records(&stage.input, Partition(0), 150)
         .await
         .unwrap();
@@ -159,8 +156,7 @@ async fn a_partition_that_the_topic_lost_begins_again_should_it_come_back() {
     let mut worker = stage.worker("checkpoint", &settings).await;
     worker.ready().await.unwrap();
     stage.finish([worker], (0..10).map(key)).await;
-    let cluster = Cluster::new(&stage.connection).unwrap();
-    cluster.add_partitions(&stage.input, 2).await.unwrap();
+    stage.topics().extend(&stage.input, 2).await.unwrap();
     stage.produce(texts(10..40)).await;
     let worker = stage.worker("checkpoint", &settings).await;
     let results = stage.finish([worker], (10..40).map(key)).await;
@@ -184,12 +180,10 @@ async fn made_again(name: &str, on_reset: &str, again: usize) -> (Stage, Process
             .then_some(())
     };
     until(PATIENCE, async || processed()).await.unwrap();
-    let cluster = Cluster::new(&stage.connection).unwrap();
-    cluster.delete_topic(&stage.input).await.unwrap();
+    let topics = stage.topics();
+    topics.delete(&stage.input).await.unwrap();
     // A topic that is being deleted may be there for a moment.
-    let created = until(PATIENCE, async || {
-        cluster.create_topic(&stage.input, 1).await.ok()
-    });
+    let created = until(PATIENCE, async || topics.create(&stage.input, 1).await.ok());
     created.await.unwrap();
     stage.produce(texts(100..100 + again)).await;
     (stage, worker)
@@ -216,10 +210,10 @@ async fn a_result_that_a_compacted_topic_refuses_costs_itself_alone() {
     const RECORDS: usize = 300;
     let mut stage = Stage::new("compacted", 1).await;
     stage.output = "compacted".into();
-    let cluster = Cluster::new(&stage.connection).unwrap();
     let config = [("cleanup.policy", "compact")];
-    cluster
-        .create_topic_with(&stage.output, 1, &config)
+    stage
+        .topics()
+        .create_with(&stage.output, 1, &config)
         .await
         .unwrap();
     let is_keyless = |number: usize| number % 100 == 50;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use kafka_io::{Cluster, Compression, Connection, Outgoing, Partition, Record, Topic, TopicPartition};
+use kafka_admin::{Admin, Connection, LogEnd, Partition, Topic, TopicPartition};
+use kafka_io::{Compression, Outgoing, Record};
 use testbed::{Found, consume, produce, until};
 use tokio::time::Instant;
 
@@ -73,11 +74,12 @@ impl Reading {
         patience: Duration,
     ) -> anyhow::Result<BTreeMap<Partition, i64>> {
         let deadline = Instant::now() + patience;
+        let admin = Admin::new(&self.connection);
         let ends = until(patience, async || {
-            // A client that saw the broker before it was killed is refused for good.
-            let cluster = Cluster::new(&self.connection).ok()?;
-            let ends = cluster.ends(&self.partitions).await;
-            let ends = ends.into_iter().map(|(of, end)| Some((of.partition, end.ok()?)));
+            let ends = admin.list_offsets(&self.partitions, LogEnd::Latest).await;
+            let ends = ends
+                .into_iter()
+                .map(|(of, end)| Some((of.partition, end.ok()?.get())));
             ends.collect::<Option<BTreeMap<_, _>>>()
         });
         let ends = ends

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use kafka_io::{RawKafka, RawSecurity, SaslMechanism, SecurityProtocol};
+use kafka_admin::{RawKafka, RawSecurity, SaslMechanism, SecurityProtocol};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use testbed::{Kafka, until};
 

@@ -1,6 +1,5 @@
 //! When several workers share a topic, and when the topic grows.
 
-use kafka_io::Cluster;
 use testbed::until;
 
 use crate::stage::{PATIENCE, Stage, counts, key, texts};
@@ -84,11 +83,7 @@ async fn partitions_that_are_added_while_the_worker_runs_are_read_too() {
         .await;
     worker.ready().await.unwrap();
     stage.produce(texts(0..200)).await;
-    Cluster::new(&stage.connection)
-        .unwrap()
-        .add_partitions(&stage.input, 3)
-        .await
-        .unwrap();
+    stage.topics().extend(&stage.input, 3).await.unwrap();
     let grown = async || {
         worker
             .metric("inference_partitions")

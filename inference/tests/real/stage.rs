@@ -6,10 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use checkpoint::{Location, RawS3};
-use kafka_io::{Cluster, Compression, Connection, Outgoing, RawKafka, Record, Topic};
+use kafka_admin::{Connection, RawKafka, Topic};
+use kafka_io::{Compression, Outgoing, Record};
 use sidecar::Problems;
 use tempfile::TempDir;
-use testbed::{Kafka, KafkaSettings, ModelFiles, Process, committed, produce};
+use testbed::{Kafka, KafkaSettings, ModelFiles, Process, TopicAdmin, committed, produce};
 use tokio::sync::OnceCell;
 
 use crate::reading::Reading;
@@ -85,7 +86,7 @@ impl Stage {
     pub(crate) async fn on(mut raw: RawKafka, name: &str, partitions: i32) -> Self {
         raw.properties
             .insert("message.max.bytes".to_owned(), MAX_MESSAGE_BYTES.to_owned());
-        let connection = Connection::check(raw.clone(), &mut Problems::new()).unwrap();
+        let connection = kafka_io::check(raw.clone(), &mut Problems::new()).unwrap();
         let stage = Self {
             raw,
             input: format!("{name}-input").as_str().into(),
@@ -94,11 +95,16 @@ impl Stage {
             folder: tempfile::tempdir().unwrap(),
             connection,
         };
-        let cluster = Cluster::new(&stage.connection).unwrap();
+        let topics = stage.topics();
         for topic in [&stage.input, &stage.output] {
-            cluster.create_topic(topic, partitions).await.unwrap();
+            topics.create(topic, partitions).await.unwrap();
         }
         stage
+    }
+
+    /// Who changes topics.
+    pub(crate) fn topics(&self) -> TopicAdmin {
+        TopicAdmin::new(&self.connection).unwrap()
     }
 
     /// The folder of a checkpoint.

@@ -58,6 +58,19 @@ impl World {
                     "partition {partition}: {last:?} is not committed, {committed:?} is"
                 ));
             }
+            // A partition that was new to a worker has no position until its first record.
+            let has_committed = |instance: &Instance| self.store.is_newest_of(instance.id);
+            let waits = |from| {
+                self.instances.iter().any(has_committed)
+                    && (log.start..log.end()).contains(&from)
+                    && self.logs.next(partition, from).is_none()
+            };
+            if committed.is_some_and(waits) {
+                return Some(format!(
+                    "partition {partition}: {committed:?} is committed, and no record stands from there to {}",
+                    log.end()
+                ));
+            }
         }
         let unready = self.instances.iter().find(|instance| !instance.is_ready());
         if let Some(instance) = unready {

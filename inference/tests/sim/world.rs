@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::consumer::{Assigned, Item, named};
 pub(crate) use self::instance::Instance;
-pub(crate) use self::log::{Kind, Logs, partition};
+pub(crate) use self::log::{Kind, Logs, index, partition};
 use self::opening::Opening;
 pub(crate) use self::setup::Setup;
 pub(crate) use self::store::{Answer, Store};

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use checkpoint::{Location, RawS3};
-use kafka_io::RawKafka;
+use kafka_admin::RawKafka;
 use serde::{Deserialize, Serialize};
 use sidecar::{RawAdmin, RawLog};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use checkpoint::{BatchId, TopicOffsets};
-use kafka_io::{ByPartition, Committed, Refusal, RefusalKind, TopicPartition};
+use kafka_admin::{ByPartition, Committed, Refusal, RefusalKind, TopicPartition};
 use tokio::time::Instant;
 
 use super::error::{StreamError, advice};
@@ -146,7 +146,9 @@ impl<G: Groups> Committer<G> {
     async fn read_back(&mut self, group: &str, offsets: &TopicOffsets) -> Result<(), StreamError> {
         let unread = self.of(group).unread(offsets);
         if self.settings.mode == Mode::Observe {
-            self.of(group).record(&unread, &BTreeMap::new());
+            for partition in &unread {
+                self.of(group).record(partition, None);
+            }
             return Ok(());
         }
         if unread.is_empty() {
@@ -184,7 +186,11 @@ impl<G: Groups> Committer<G> {
             Err(StreamError::kafka(cluster, &what, refusal.clone()))
         });
         let has = self.of(group);
-        has.record(partitions, &stored);
+        for partition in partitions {
+            let committed = stored.get(partition);
+            let committed = committed.map(|has| (has.offset.get(), has.metadata.as_str()));
+            has.record(partition, committed);
+        }
         has.forget(refused.keys());
         (stored, result)
     }
@@ -192,15 +198,10 @@ impl<G: Groups> Committer<G> {
     /// Records what would be committed as if it were: it is said once.
     fn pretend(&mut self, group: &str, steps: Vec<Step>, stamp: &Stamp) {
         let metadata = stamp.render();
-        let committed = |step: &Step| Committed {
-            offset: step.to,
-            metadata: metadata.clone(),
-        };
-        let answer = steps.iter().map(|step| (step.partition.clone(), committed(step)));
-        let asked: Vec<_> = steps.iter().map(|step| step.partition.clone()).collect();
-        let answer = answer.collect();
         let has = self.of(group);
-        has.record(&asked, &answer);
+        for step in &steps {
+            has.record(&step.partition, Some((step.to, &metadata)));
+        }
         has.complete(BTreeSet::new(), Instant::now());
         if self.settings.mode == Mode::Observe {
             return;
@@ -241,13 +242,13 @@ impl<G: Groups> Committer<G> {
         let is_stored = |step: &&Step| {
             stored
                 .get(&step.partition)
-                .is_some_and(|has| has.offset == step.to)
+                .is_some_and(|has| has.offset.get() == step.to)
         };
         self.report_stored(group, steps.iter().filter(is_stored), stamp);
         let absent = self.judge_refusals(group, answer)?;
         read?;
         let differs = |(partition, offset): &&(TopicPartition, i64)| {
-            let stored = stored.get(partition).map(|committed| committed.offset);
+            let stored = stored.get(partition).map(|committed| committed.offset.get());
             stored != Some(*offset) && !absent.contains(partition)
         };
         if let Some((partition, offset)) = offsets.iter().find(differs) {

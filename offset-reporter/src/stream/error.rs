@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_io::{Refusal, RefusalKind, TopicPartition};
+use kafka_admin::{Refusal, RefusalKind, TopicPartition};
 
 use crate::plan::Step;
 use crate::source::SourceError;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkpoint::{BatchId, TopicOffsets};
-use kafka_io::{Refusal, RefusalKind, TopicPartition};
+use kafka_admin::{LogEnd, Offset, Refusal, RefusalKind, TopicPartition};
 use tokio::time::Instant;
 
 use super::TURN_LIMIT;
@@ -15,12 +15,12 @@ use super::error::StreamError;
 use super::snapshot::Snapshot;
 use crate::board::{PartitionState, Waiting};
 use crate::config::RawReport;
-use crate::group::{Edge, Groups};
+use crate::group::Groups;
 use crate::metrics::Metrics;
 use crate::plan::partitions;
 use crate::selection::ByGroup;
 
-type Offsets = BTreeMap<TopicPartition, Result<i64, Refusal>>;
+type Offsets = BTreeMap<TopicPartition, Result<Offset, Refusal>>;
 
 /// Where one stream's positions are in their logs.
 pub(super) struct Observer<G> {
@@ -93,12 +93,12 @@ impl<G: Groups> Observer<G> {
         async move {
             let beginnings = async {
                 if asks_beginnings {
-                    Some(cluster.log_offsets(&all, Edge::Beginning).await)
+                    Some(cluster.log_offsets(&all, LogEnd::Earliest).await)
                 } else {
                     None
                 }
             };
-            let (ends, beginnings) = tokio::join!(cluster.log_offsets(&all, Edge::End), beginnings);
+            let (ends, beginnings) = tokio::join!(cluster.log_offsets(&all, LogEnd::Latest), beginnings);
             Observation {
                 groups,
                 newest,
@@ -136,7 +136,7 @@ impl<G: Groups> Observer<G> {
         if let Some(beginnings) = beginnings {
             self.beginnings = beginnings
                 .into_iter()
-                .filter_map(|(partition, beginning)| Some((partition, beginning.ok()?)))
+                .filter_map(|(partition, beginning)| Some((partition, beginning.ok()?.get())))
                 .collect();
         }
         let states = self.states(&groups, &ends);
@@ -165,7 +165,7 @@ impl<G: Groups> Observer<G> {
             for (topic, partition, processed) in offsets.iter() {
                 let key = TopicPartition::new(topic, partition);
                 let end = match ends.get(&key) {
-                    Some(Ok(end)) => Some(*end),
+                    Some(Ok(end)) => Some(end.get()),
                     Some(Err(refusal)) if refusal.kind == RefusalKind::UnknownPartition => None,
                     _ => continue,
                 };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_io::{ByPartition, Refusal, RefusalKind, TopicPartition};
+use kafka_admin::{ByPartition, Refusal, RefusalKind, TopicPartition};
 use tokio::time::Instant;
 
 use super::error::StreamError;

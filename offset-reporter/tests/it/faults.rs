@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use kafka_io::{Cluster, MockBroker, TopicPartition};
-use testbed::{Process, connection, until};
+use kafka_admin::{Admin, TopicPartition};
+use kafka_io::MockBroker;
+use testbed::{Process, connection, group_offset, until};
 
 use crate::fake_s3::{FakeS3, Fault};
 
@@ -58,12 +59,9 @@ impl Place {
     }
 
     async fn has(&self) -> Option<i64> {
-        let cluster = Cluster::new(&connection(&self.broker.bootstrap_servers()).unwrap()).unwrap();
-        let told = cluster
-            .committed("g", Some(&[TopicPartition::new("t", 0)]))
-            .await
-            .ok()?;
-        Some(told.into_iter().next()?.1.ok()?.offset)
+        let admin = Admin::new(&connection(&self.broker.bootstrap_servers()).unwrap());
+        let has = group_offset(&admin, "g", &TopicPartition::new("t", 0)).await;
+        has.ok().flatten()
     }
 
     async fn comes_to_have(&self, offset: i64) {

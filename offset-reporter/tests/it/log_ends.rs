@@ -39,7 +39,7 @@ async fn a_cluster_that_does_not_answer_makes_the_stream_not_ready_and_its_lag_u
     stage.kafka.take_down(true);
     let told = stage.failing_cycle().await;
     assert!(
-        told.contains("cluster kafka") && told.contains("BROKER_TRANSPORT_FAILURE"),
+        told.contains("cluster kafka") && told.contains("BROKER_NOT_AVAILABLE"),
         "{told}"
     );
     assert_eq!(stage.metric(UP), Some(0.0));

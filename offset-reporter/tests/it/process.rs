@@ -6,8 +6,9 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use checkpoint::{Checkpoint, CheckpointWriter, LocalFolder, TopicOffsets};
-use kafka_io::{Cluster, MockBroker, TopicPartition};
-use testbed::{Process, connection, until};
+use kafka_admin::{Admin, TopicPartition};
+use kafka_io::MockBroker;
+use testbed::{Process, commit_offsets, connection, group_offset, until};
 
 /// How long anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -54,6 +55,10 @@ impl Place {
         )
     }
 
+    fn admin(&self) -> Admin {
+        Admin::new(&connection(&self.broker.bootstrap_servers()).unwrap())
+    }
+
     fn start(&self) -> Process {
         Process::start(program(), self.folder.path(), &self.config(), &[]).unwrap()
     }
@@ -66,15 +71,17 @@ impl Place {
 
     /// What the group has, when it has this.
     async fn group_has(&self, offset: i64) -> Option<()> {
-        let cluster = Cluster::new(&connection(&self.broker.bootstrap_servers()).unwrap()).unwrap();
-        let partition = [TopicPartition::new("documents", 0)];
+        let admin = self.admin();
         until(PATIENCE, async || {
-            let committed = cluster.committed("ner", Some(&partition)).await.ok()?;
-            let (_, committed) = committed.into_iter().next()?;
-            (committed.ok()?.offset == offset).then_some(())
+            let has = group_offset(&admin, "ner", &documents()).await;
+            (has == Ok(Some(offset))).then_some(())
         })
         .await
     }
+}
+
+fn documents() -> TopicPartition {
+    TopicPartition::new("documents", 0)
 }
 
 /// Runs the program to its end.
@@ -178,12 +185,9 @@ async fn once_does_its_work_and_ends_and_fails_where_any_stream_failed() {
 async fn a_dry_run_says_what_it_would_commit() {
     let mut place = Place::new().await;
     place.commit(7).await;
-    let cluster = Cluster::new(&connection(&place.broker.bootstrap_servers()).unwrap()).unwrap();
-    let partition = TopicPartition::new("documents", 0);
-    cluster
-        .commit("ner", &[(partition.clone(), 3)], "")
-        .await
-        .unwrap();
+    let admin = place.admin();
+    let by_hand = [(documents(), 3)];
+    commit_offsets(&admin, "ner", &by_hand, "").await.unwrap();
     let output = place.run("", &["--once", "--dry-run"]);
     assert!(output.status.success(), "{}", told(&output));
     let told = told(&output);
@@ -193,8 +197,8 @@ async fn a_dry_run_says_what_it_would_commit() {
             .all(|what| told.contains(what)),
         "{told}"
     );
-    let committed = cluster.committed("ner", Some(&[partition])).await.unwrap();
-    assert_eq!(committed[0].1.as_ref().unwrap().offset, 3);
+    let has = group_offset(&admin, "ner", &documents()).await;
+    assert_eq!(has, Ok(Some(3)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -259,9 +263,9 @@ fn s3_without_credentials_is_one_sentence_that_names_what_to_set() {
 async fn rewind_shows_steps_back_alone() {
     let mut place = Place::new().await;
     place.commit(7).await;
-    let cluster = Cluster::new(&connection(&place.broker.bootstrap_servers()).unwrap()).unwrap();
-    let ahead = [(TopicPartition::new("documents", 0), 9)];
-    cluster.commit("ner", &ahead, "by hand").await.unwrap();
+    let ahead = [(documents(), 9)];
+    let committed = commit_offsets(&place.admin(), "ner", &ahead, "by hand").await;
+    committed.unwrap();
     for shown in ["ner documents-0: 9 -> 7 lowered\n", "nothing is held back\n"] {
         let output = place.run("", &["rewind", "ner"]);
         assert!(output.status.success(), "{}", told(&output));

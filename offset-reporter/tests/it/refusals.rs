@@ -51,7 +51,7 @@ async fn a_commit_that_failed_is_tried_again_without_a_new_batch() {
     let mut stage = Stage::new(&store, &kafka, "");
     let told = stage.failing_cycle().await;
     assert!(
-        told.contains("cluster kafka") && told.contains("BROKER_TRANSPORT_FAILURE"),
+        told.contains("cluster kafka") && told.contains("BROKER_NOT_AVAILABLE"),
         "{told}"
     );
     kafka.take_down(false);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use kafka_io::{Consumer, GroupProtocol, Membership, RefusalKind, StartWithout, Topic, TopicPartition};
+use kafka_admin::{GroupId, Offset, RefusalKind, Topic, TopicPartition};
+use kafka_io::{Consumer, GroupProtocol, Membership, StartWithout};
 use testbed::{Kafka, KafkaSettings, consumer_groups, until};
 
 use crate::stage::{PATIENCE, Stage, Written};
@@ -82,7 +83,7 @@ async fn a_deleted_topic_blocks_no_other_and_a_new_partition_is_taken_up() {
     checkpoint.commit(&[("goes", 0, 10), ("stays", 0, 10)]).await;
     let process = stage.reporter("two-topics", stage.path("c").to_str().unwrap(), "");
     stage.comes_to_have(&process, "two-topics", ("goes", 0), 10).await;
-    stage.cluster.delete_topic(&Topic::from("goes")).await.unwrap();
+    stage.topics.delete(&Topic::from("goes")).await.unwrap();
     stage
         .comes_to_tell(&process, "offset_reporter_unknown_partitions", 1.0)
         .await;
@@ -90,11 +91,7 @@ async fn a_deleted_topic_blocks_no_other_and_a_new_partition_is_taken_up() {
     stage
         .comes_to_have(&process, "two-topics", ("stays", 0), 12)
         .await;
-    stage
-        .cluster
-        .add_partitions(&Topic::from("stays"), 2)
-        .await
-        .unwrap();
+    stage.topics.extend(&Topic::from("stays"), 2).await.unwrap();
     checkpoint
         .commit(&[("goes", 0, 11), ("stays", 0, 12), ("stays", 1, 0)])
         .await;
@@ -158,8 +155,8 @@ async fn a_question_to_a_coordinator_that_is_away_is_answered_when_it_is_back() 
     let stage = Stage::on(broker.bootstrap_servers());
     stage.topic("t", 1, 50).await;
     let commit = async |offset| {
-        let offsets = [(TopicPartition::new("t", 0), offset)];
-        let told = stage.cluster.commit("g", &offsets, "").await?;
+        let offsets = [(TopicPartition::new("t", 0), Offset::new(offset).unwrap())];
+        let told = stage.admin.commit(&GroupId::from("g"), &offsets, "").await?;
         told.into_iter().try_for_each(|(_, told)| told)
     };
     let patiently = async |offset| until(PATIENCE, async || commit(offset).await.ok()).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kafka_io::{Partition, Topic};
+use kafka_admin::{Partition, Topic};
 use testbed::{Kafka, KafkaSettings, Process, until};
 
 use crate::stage::{PATIENCE, Stage, Written};
@@ -102,7 +102,7 @@ async fn records_that_retention_removed_before_they_were_processed_are_said_to_b
     assert!(page().await.contains(&format!("{before} 0")), "{}", page().await);
     let topic = Topic::from("overtaken");
     stage
-        .cluster
+        .topics
         .delete_records(&topic, Partition(0), 25)
         .await
         .unwrap();

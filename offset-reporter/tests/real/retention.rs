@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kafka_io::TopicPartition;
-use testbed::{Kafka, KafkaSettings, until};
+use kafka_admin::TopicPartition;
+use testbed::{Kafka, KafkaSettings, commit_offsets, until};
 
 use crate::stage::{Stage, Written};
 
@@ -32,9 +32,8 @@ async fn what_the_broker_forgets_after_a_minute_is_kept_alive() {
     let process = stage.reporter("kept", stage.path("c").to_str().unwrap(), "");
     stage.comes_to_have(&process, "kept", ("t", 0), 10).await;
     // A commit of nobody's shows when the broker forgets.
-    stage
-        .cluster
-        .commit("forgotten", &[(TopicPartition::new("t", 0), 10)], "")
+    let by_hand = [(TopicPartition::new("t", 0), 10)];
+    commit_offsets(&stage.admin, "forgotten", &by_hand, "")
         .await
         .unwrap();
     let forgotten = until(PATIENCE, async || {

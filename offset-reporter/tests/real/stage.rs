@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use checkpoint::{BatchId, COMMITS, Checkpoint, LocalFolder, OFFSETS, Put, TopicOffsets, WritableStore};
-use kafka_io::{Cluster, Compression, Connection, Outgoing, Refusal, Topic, TopicPartition};
+use kafka_admin::{Admin, Connection, Refusal, Topic, TopicPartition};
+use kafka_io::{Compression, Outgoing};
 use tempfile::TempDir;
-use testbed::{Kafka, KafkaSettings, Process, connection, produce, until};
+use testbed::{Kafka, KafkaSettings, Process, TopicAdmin, connection, group_offset, produce, until};
 use tokio::sync::OnceCell;
 
 /// How long anything may take on a busy machine.
@@ -28,7 +29,8 @@ pub(crate) fn program() -> &'static Path {
 pub(crate) struct Stage {
     pub(crate) servers: String,
     pub(crate) connection: Connection,
-    pub(crate) cluster: Cluster,
+    pub(crate) admin: Admin,
+    pub(crate) topics: TopicAdmin,
     pub(crate) folder: TempDir,
 }
 
@@ -43,7 +45,8 @@ impl Stage {
         let connection = connection(servers).unwrap();
         Self {
             servers: servers.to_owned(),
-            cluster: Cluster::new(&connection).unwrap(),
+            admin: Admin::new(&connection),
+            topics: TopicAdmin::new(&connection).unwrap(),
             connection,
             folder: tempfile::tempdir().unwrap(),
         }
@@ -55,10 +58,8 @@ impl Stage {
 
     /// A topic with so many records spread over its partitions.
     pub(crate) async fn topic(&self, name: &str, partitions: i32, records: usize) {
-        self.cluster
-            .create_topic(&Topic::from(name), partitions)
-            .await
-            .unwrap();
+        let topic = Topic::from(name);
+        self.topics.create(&topic, partitions).await.unwrap();
         self.produce(name, records).await;
     }
 
@@ -92,10 +93,7 @@ impl Stage {
 
     /// What a group has in a partition; none only where the cluster says so.
     pub(crate) async fn has(&self, group: &str, topic: &str, partition: i32) -> Result<Option<i64>, Refusal> {
-        let asked = [TopicPartition::new(topic, partition)];
-        let answer = self.cluster.committed(group, Some(&asked)).await?;
-        let committed = answer.into_iter().next().map(|(_, committed)| committed);
-        Ok(committed.transpose()?.map(|committed| committed.offset))
+        group_offset(&self.admin, group, &TopicPartition::new(topic, partition)).await
     }
 
     /// Waits until a group has this.

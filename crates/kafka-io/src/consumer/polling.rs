@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kafka_admin::{Partition, Topic};
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError as NativeError, RDKafkaErrorCode as Code};
@@ -11,11 +12,11 @@ use tokio::time::Instant;
 
 use super::owned::{Owned, Restart};
 use super::{Event, StartWithout, list_of};
+use crate::Record;
 use crate::context::{Trouble, describe};
 use crate::ending::Life;
 use crate::limit::Limit;
 use crate::reason::{Rank, Reason};
-use crate::{Partition, Record, Topic};
 
 /// How long one poll waits. It bounds how late the end of the thread, and a restart, is noticed.
 pub(super) const POLL: Duration = Duration::from_millis(100);

@@ -1,16 +1,11 @@
-//! Owns `[kafka.properties]`: librdkafka's settings by their own names. Those that the program needs to be what they are,
-//! or that stand elsewhere in the configuration, are refused with the reason; names and values are checked by librdkafka
-//! itself; secrets are never printed.
+//! Owns which of librdkafka's properties a program that reads or writes records needs to be what they are, or has under a
+//! name of its own: they are refused with the reason. Names and values of the others are checked by librdkafka itself.
 
-use std::collections::BTreeMap;
-use std::fmt;
-
+use kafka_admin::Properties;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError as NativeError;
-use serde::{Deserialize, Serialize, Serializer};
-use sidecar::{Problems, Secret};
+use sidecar::Problems;
 
-const ELSEWHERE_SASL: &str = "it is kafka.security.sasl_mechanism";
 const COMMITS: &str = "an offset is committed when its result is acknowledged";
 const LINGER: &str = "it is inference's output.linger";
 const COMPRESSION: &str = "it is inference's output.compression";
@@ -18,23 +13,8 @@ const DELIVERY_TIMEOUT: &str = "it is inference's output.delivery_timeout";
 const ACKS: &str = "without all of them a result can be lost with its broker";
 const LOST: &str = "the program depends on the report of every delivery";
 
-/// Settings that stand elsewhere in the configuration, or must be what they are; aliases included.
-const OWNED: [(&str, &str); 43] = [
-    ("bootstrap.servers", "it is kafka.bootstrap_servers"),
-    ("metadata.broker.list", "it is kafka.bootstrap_servers"),
-    ("client.id", "it is kafka.client_id"),
-    ("security.protocol", "it is kafka.security.protocol"),
-    ("ssl.ca.location", "it is kafka.security.ca_file"),
-    (
-        "ssl.certificate.location",
-        "it is kafka.security.certificate_file",
-    ),
-    ("ssl.key.location", "it is kafka.security.key_file"),
-    ("ssl.key.password", "it is kafka.security.key_password"),
-    ("sasl.mechanism", ELSEWHERE_SASL),
-    ("sasl.mechanisms", ELSEWHERE_SASL),
-    ("sasl.username", "it is kafka.security.username"),
-    ("sasl.password", "it is kafka.security.password"),
+/// Aliases included.
+const OWNED: [(&str, &str); 31] = [
     ("group.id", "it is inference's progress.group"),
     ("group.instance.id", "it is inference's progress.instance_id"),
     ("group.protocol", "it is inference's progress.protocol"),
@@ -89,94 +69,22 @@ const OWNED: [(&str, &str); 43] = [
     ),
 ];
 
-/// Parts of the names of settings that hold a secret. librdkafka marks most of them as sensitive.
-const SECRET: [&str; 7] = [
-    "password",
-    "passphrase",
-    "secret",
-    "key.pem",
-    "ssl_key",
-    "oauthbearer.config",
-    "kinit.cmd",
-];
-
-/// librdkafka's settings by their own names.
-#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(transparent)]
-pub struct Properties(BTreeMap<String, String>);
-
-impl Properties {
-    /// Sets one, whatever it was before.
-    pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.0.insert(name.into(), value.into());
-    }
-
-    /// All of them, by their names.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
-    /// Adds what is wrong with each of them to `problems`.
-    pub(crate) fn check(&self, problems: &mut Problems) {
-        for (name, value) in self.iter() {
-            let key = format!("kafka.properties.\"{name}\"");
-            if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| *owned == name) {
-                problems.add(key, format!("cannot be set here: {reason}"));
-            } else if let Err(error) = ClientConfig::new().set(name, value).create_native_config() {
-                problems.add(key, refused(name, &error));
-            }
+/// Adds what is wrong with each of them to `problems`.
+pub(super) fn check(properties: &Properties, problems: &mut Problems) {
+    for (name, value) in properties.iter() {
+        let key = format!("kafka.properties.\"{name}\"");
+        if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| *owned == name) {
+            problems.add(key, format!("cannot be set here: {reason}"));
+        } else if let Err(error) = ClientConfig::new().set(name, value).create_native_config() {
+            problems.add(key, refused(name, &error));
         }
     }
-
-    /// As they may be printed.
-    fn printable(&self) -> BTreeMap<&str, Printable<'_>> {
-        let printable = |(name, value)| {
-            let value = if is_secret(name) {
-                Printable::Secret(Secret::from(value))
-            } else {
-                Printable::Open(value)
-            };
-            (name, value)
-        };
-        self.iter().map(printable).collect()
-    }
-}
-
-impl Extend<(String, String)> for Properties {
-    fn extend<I: IntoIterator<Item = (String, String)>>(&mut self, properties: I) {
-        self.0.extend(properties);
-    }
-}
-
-impl fmt::Debug for Properties {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.printable().fmt(formatter)
-    }
-}
-
-impl Serialize for Properties {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.printable().serialize(serializer)
-    }
-}
-
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum Printable<'p> {
-    Secret(Secret),
-    Open(&'p str),
-}
-
-fn is_secret(name: &str) -> bool {
-    // Where a key lies is no secret.
-    let is_file = name.rsplit('.').next() == Some("file");
-    SECRET.iter().any(|part| name.contains(part)) || (name.contains("private.key") && !is_file)
 }
 
 /// Why librdkafka refuses a setting, without the value of a secret.
 fn refused(name: &str, error: &NativeError) -> String {
     match error {
-        NativeError::ClientConfig(_, _, _, _) if is_secret(name) => {
+        NativeError::ClientConfig(_, _, _, _) if Properties::is_secret(name) => {
             "has no value that librdkafka takes".to_owned()
         }
         NativeError::ClientConfig(_, reason, _, _) => format!("librdkafka refuses it: {reason}"),
@@ -194,37 +102,8 @@ mod tests {
         for (name, value) in properties {
             checked.insert(*name, *value);
         }
-        checked.check(&mut found);
+        check(&checked, &mut found);
         found.to_string()
-    }
-
-    #[test]
-    fn no_secret_of_librdkafka_is_printed() {
-        // Those that librdkafka marks as sensitive, their aliases, and those that it forgot to mark.
-        let secrets = [
-            "ssl.key.password",
-            "ssl.key.pem",
-            "ssl.keystore.password",
-            "sasl.password",
-            "sasl.oauthbearer.config",
-            "sasl.oauthbearer.client.secret",
-            "sasl.oauthbearer.client.credentials.client.secret",
-            "sasl.oauthbearer.assertion.private.key.passphrase",
-            "sasl.oauthbearer.assertion.private.key.pem",
-            "sasl.kerberos.kinit.cmd",
-        ];
-        let mut properties = Properties::default();
-        for name in secrets {
-            properties.insert(name, "hunter2");
-        }
-        properties.insert("ssl.keystore.location", "/etc/keystore");
-        properties.insert("sasl.oauthbearer.assertion.private.key.file", "/etc/key");
-        let printed = format!("{properties:?}{}", toml::to_string(&properties).unwrap());
-        assert!(!printed.contains("hunter2"), "{printed}");
-        assert!(
-            printed.contains("/etc/keystore") && printed.contains("/etc/key\""),
-            "{printed}"
-        );
     }
 
     #[test]

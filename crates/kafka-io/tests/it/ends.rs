@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use kafka_io::{Consumer, Partition, Producer, ProducerSettings, Start};
+use kafka_admin::Partition;
+use kafka_io::{Consumer, Producer, ProducerSettings, Start};
 use tokio::time::{Instant, timeout};
 
 use crate::kafka::{PATIENCE, member, produce, record, settings};

@@ -1,6 +1,8 @@
 //! Members of a group: where they begin, and that nothing is committed for what is not theirs.
 
-use kafka_io::{Cluster, CommitError, Consumer, Event, GroupProtocol, Membership, Partition, StartWithout};
+use kafka_admin::{Admin, Partition};
+use kafka_io::{CommitError, Consumer, Event, GroupProtocol, Membership, StartWithout};
+use testbed::commit_offsets;
 use tokio::time::Instant;
 
 use crate::kafka::{PATIENCE, assert_late_drain_is_a_loss, assigned, member, next, next_record, produce};
@@ -81,8 +83,8 @@ async fn a_member_of_a_group_without_commits_begins_where_it_is_told() {
 async fn a_member_asks_for_commits_until_it_knows_them_and_begins_nowhere_else() {
     let (broker, connection, topic) = mock("input", 1);
     produce(&connection, &topic, &["a", "b", "c"]).await;
-    let cluster = Cluster::new(&connection).unwrap();
-    cluster.commit("group", &[(at(0), 2)], "").await.unwrap();
+    let admin = Admin::new(&connection);
+    commit_offsets(&admin, "group", &[(at(0), 2)], "").await.unwrap();
     broker.refuse_committed(4);
     let (consumer, mut events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
     assert_eq!(assigned(&consumer, &mut events).await, [(Partition(0), 2)]);

@@ -7,7 +7,8 @@
 
 use std::ffi::CStr;
 
-use kafka_io::{Consumer, Header, Partition, Start};
+use kafka_admin::Partition;
+use kafka_io::{Consumer, Header, Start};
 use rdkafka::ClientConfig;
 use rdkafka::bindings as native;
 use rdkafka::producer::{BaseProducer, Producer as _};

@@ -3,7 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
-use kafka_io::{Consumer, Event, Partition, SecurityProtocol, Start, Topic};
+use kafka_admin::{Partition, SecurityProtocol, Topic};
+use kafka_io::{Consumer, Event, Start};
 
 use crate::kafka::{assert_told, connection, next, secured};
 use crate::mock;

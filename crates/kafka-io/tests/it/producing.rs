@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use kafka_io::{Consumer, DeliveryError, Partition, Producer, ProducerSettings, Start, StartWithout};
+use kafka_admin::Partition;
+use kafka_io::{Consumer, DeliveryError, Producer, ProducerSettings, Start, StartWithout};
 
 use crate::kafka::{delivered, next_record, produce, record, settings};
 use crate::mock;

@@ -1,6 +1,8 @@
 //! Positions that the log does not have: nothing moves by itself, and reading goes on where it is told to.
 
-use kafka_io::{Cluster, Consumer, Event, Partition, Start, StartWithout};
+use kafka_admin::{Admin, Partition};
+use kafka_io::{Consumer, Event, Start, StartWithout};
+use testbed::commit_offsets;
 
 use crate::kafka::{member, next, next_record, out_of_range, produce};
 use crate::{at, mock};
@@ -28,8 +30,10 @@ async fn a_position_beyond_the_end_stands_still_until_it_is_restarted() {
 async fn a_commit_beyond_the_end_stands_still_until_it_is_restarted() {
     let (_broker, connection, topic) = mock("input", 1);
     produce(&connection, &topic, &["a", "b", "c"]).await;
-    let cluster = Cluster::new(&connection).unwrap();
-    cluster.commit("group", &[(at(0), 100)], "").await.unwrap();
+    let admin = Admin::new(&connection);
+    commit_offsets(&admin, "group", &[(at(0), 100)], "")
+        .await
+        .unwrap();
     let (consumer, mut events) = Consumer::subscribed(&connection, &topic, &member("group")).unwrap();
     out_of_range(&mut events).await;
     assert_eq!(consumer.accept(&[Partition(0)]), [(Partition(0), 100)]);

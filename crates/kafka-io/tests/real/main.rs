@@ -14,10 +14,12 @@ mod secured;
 
 use std::time::Duration;
 
+use kafka_admin::{Admin, Connection, Partition, SecurityProtocol, Topic, TopicId, TopicPartition};
 use kafka_io::{
-    Cluster, Connection, Consumer, DeliveryError, Event, GroupProtocol, Membership, Partition, Producer,
-    ProducerSettings, SecurityProtocol, Start, StartWithout, Topic, TopicPartition,
+    Consumer, DeliveryError, Event, GroupProtocol, Membership, Producer, ProducerSettings, Start,
+    StartWithout,
 };
+use testbed::{TopicAdmin, commit_offsets};
 use tokio::time::Instant;
 
 use crate::broker::Broker;
@@ -29,48 +31,56 @@ use crate::kafka::{
 /// The broker takes batches of this size.
 const MAX_BYTES: usize = 100_000;
 
-async fn with_topic(broker: &Broker, partitions: i32) -> (Connection, Cluster, Topic) {
+async fn with_topic(broker: &Broker, partitions: i32) -> (Connection, TopicAdmin, Topic) {
     let connection = connection(&broker.servers);
-    let cluster = Cluster::new(&connection).unwrap();
+    let topics = TopicAdmin::new(&connection).unwrap();
     let topic = Topic::from("topic");
-    cluster.create_topic(&topic, partitions).await.unwrap();
-    (connection, cluster, topic)
+    topics.create(&topic, partitions).await.unwrap();
+    (connection, topics, topic)
 }
 
 fn plain() -> Broker {
     Broker::start(&["--set", &format!("message.max.bytes={MAX_BYTES}")])
 }
 
-async fn create(cluster: &Cluster, topic: &Topic, partitions: i32) {
+async fn create(topics: &TopicAdmin, topic: &Topic, partitions: i32) {
     // A topic that is being deleted is there for a while.
     let deadline = Instant::now() + PATIENCE;
-    while let Err(error) = cluster.create_topic(topic, partitions).await {
+    while let Err(error) = topics.create(topic, partitions).await {
         assert!(Instant::now() < deadline, "{error}");
     }
+}
+
+async fn topic_id(admin: &Admin, topic: &Topic) -> Option<TopicId> {
+    let described = admin.describe_topics(std::slice::from_ref(topic)).await.unwrap();
+    described
+        .into_iter()
+        .find_map(|(_, described)| described.ok()?.id)
 }
 
 #[tokio::test]
 async fn a_topic_that_is_made_anew_or_cut_stops_its_readers_and_has_another_id() {
     let broker = plain();
-    let (connection, cluster, topic) = with_topic(&broker, 1).await;
-    let before = cluster.topic_id(&topic).await.unwrap();
+    let (connection, topics, topic) = with_topic(&broker, 1).await;
+    let admin = Admin::new(&connection);
+    let before = topic_id(&admin, &topic).await;
     assert!(before.is_some());
     produce(&connection, &topic, &["a", "b", "c", "d"]).await;
     let start = [(Partition(0), Start::At(0))];
     let (consumer, mut events) = Consumer::assigned(&connection, &topic, &start).unwrap();
     while !matches!(next(&mut events).await, Event::EndOfPartition(_)) {}
-    cluster.delete_topic(&topic).await.unwrap();
-    create(&cluster, &topic, 1).await;
+    topics.delete(&topic).await.unwrap();
+    create(&topics, &topic, 1).await;
     produce(&connection, &topic, &["e", "f"]).await;
     out_of_range(&mut events).await;
-    let after = cluster.topic_id(&topic).await.unwrap();
+    let after = topic_id(&admin, &topic).await;
     assert!(after.is_some() && after != before, "{before:?} {after:?}");
-    assert_eq!(cluster.topic_id(&Topic::from("nowhere")).await.unwrap(), None);
+    assert_eq!(topic_id(&admin, &Topic::from("nowhere")).await, None);
     consumer.restart(&[(Partition(0), Start::Without(StartWithout::Earliest))]);
     assert_eq!(next_record(&mut events).await.value.as_deref(), Some(&b"e"[..]));
     consumer.close().await;
 
-    cluster.delete_records(&topic, Partition(0), 1).await.unwrap();
+    topics.delete_records(&topic, Partition(0), 1).await.unwrap();
     let (consumer, mut events) = Consumer::assigned(&connection, &topic, &start).unwrap();
     out_of_range(&mut events).await;
     consumer.close().await;
@@ -79,15 +89,12 @@ async fn a_topic_that_is_made_anew_or_cut_stops_its_readers_and_has_another_id()
 #[tokio::test]
 async fn members_begin_at_the_commit_or_where_they_are_told() {
     let broker = plain();
-    let (connection, cluster, topic) = with_topic(&broker, 2).await;
+    let (connection, _topics, topic) = with_topic(&broker, 2).await;
     for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
         let group = format!("{protocol:?}");
         let committed = [(TopicPartition::new("topic", 0), 0)];
-        // The coordinator may still be loading, and says so of each partition.
-        let deadline = Instant::now() + PATIENCE;
-        while let Err(refusal) = &cluster.commit(&group, &committed, "").await.unwrap()[0].1 {
-            assert!(Instant::now() < deadline, "{refusal}");
-        }
+        let admin = Admin::new(&connection);
+        commit_offsets(&admin, &group, &committed, "").await.unwrap();
         let member = Membership {
             protocol,
             start: StartWithout::Latest,
@@ -118,7 +125,7 @@ async fn members_begin_at_the_commit_or_where_they_are_told() {
 async fn a_late_drain_is_a_loss_with_both_protocols() {
     for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
         let broker = plain();
-        let (connection, _cluster, topic) = with_topic(&broker, 2).await;
+        let (connection, _topics, topic) = with_topic(&broker, 2).await;
         assert_late_drain_is_a_loss(&connection, &topic, protocol).await;
     }
 }
@@ -126,7 +133,7 @@ async fn a_late_drain_is_a_loss_with_both_protocols() {
 #[tokio::test]
 async fn the_broker_decides_what_is_too_large_and_the_innocent_can_be_sent_alone() {
     let broker = plain();
-    let (connection, _cluster, topic) = with_topic(&broker, 1).await;
+    let (connection, _topics, topic) = with_topic(&broker, 1).await;
     let company = ProducerSettings {
         linger: Duration::from_millis(200),
         ..settings()
@@ -166,10 +173,10 @@ async fn the_broker_decides_what_is_too_large_and_the_innocent_can_be_sent_alone
 #[tokio::test]
 async fn a_compacted_topic_takes_no_record_without_a_key() {
     let broker = plain();
-    let (connection, cluster, _topic) = with_topic(&broker, 1).await;
+    let (connection, topics, _topic) = with_topic(&broker, 1).await;
     let topic = Topic::from("compacted");
     let config = [("cleanup.policy", "compact")];
-    cluster.create_topic_with(&topic, 1, &config).await.unwrap();
+    topics.create_with(&topic, 1, &config).await.unwrap();
     let (producer, mut deliveries) = Producer::new(&connection, settings()).unwrap();
     let mut keyless = record(&topic, "a", "a");
     keyless.key = None;
@@ -200,7 +207,7 @@ fn noise(bytes: usize) -> String {
 #[tokio::test]
 async fn an_output_topic_that_is_deleted_is_named_soon() {
     let broker = plain();
-    let (connection, cluster, topic) = with_topic(&broker, 1).await;
+    let (connection, topics, topic) = with_topic(&broker, 1).await;
     let patient = ProducerSettings {
         delivery_timeout: Duration::from_mins(5),
         ..settings()
@@ -208,7 +215,7 @@ async fn an_output_topic_that_is_deleted_is_named_soon() {
     let (producer, mut deliveries) = Producer::new(&connection, patient).unwrap();
     producer.send(0, &record(&topic, "a", "a")).unwrap();
     assert_eq!(delivered(&mut deliveries).await.result, Ok(()));
-    cluster.delete_topic(&topic).await.unwrap();
+    topics.delete(&topic).await.unwrap();
     let begun = Instant::now();
     let failed = loop {
         if let Err(kafka_io::SendError::Refused(error)) = producer.send(1, &record(&topic, "a", "a")) {

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use kafka_io::{Connection, RawKafka, RawSecurity, SaslMechanism, SecurityProtocol};
+use kafka_admin::{Connection, Partition, RawKafka, RawSecurity, SaslMechanism, SecurityProtocol, Topic};
+use kafka_io::{Consumer, Event, Start};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use sidecar::Problems;
 
 use crate::broker::Broker;
-use crate::kafka::{assert_told, connection, secured};
+use crate::kafka::{assert_told, connection, next, secured};
 
 const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
 
@@ -39,7 +40,7 @@ fn with(broker: &Broker, folder: &Path, password: &str, mechanism: SaslMechanism
         },
         ..RawKafka::default()
     };
-    Connection::check(raw, &mut Problems::new()).unwrap()
+    kafka_io::check(raw, &mut Problems::new()).unwrap()
 }
 
 #[tokio::test]
@@ -66,8 +67,11 @@ async fn each_mistake_with_a_secured_broker_names_its_setting() {
         &keystore,
     ]);
     let scram = |password| with(&broker, folder.path(), password, SaslMechanism::ScramSha512);
-    let cluster = kafka_io::Cluster::new(&scram("right")).unwrap();
-    assert_eq!(cluster.partitions(&"nowhere".into()).await, Ok(Vec::new()));
+    let start = [(Partition(0), Start::At(0))];
+    let (consumer, mut events) =
+        Consumer::assigned(&scram("right"), &Topic::from("nowhere"), &start).unwrap();
+    while !matches!(next(&mut events).await, Event::Connected) {}
+    consumer.close().await;
     assert_told(&scram("wrong"), &["kafka.security.password"]).await;
     let plain = with(&broker, folder.path(), "right", SaslMechanism::Plain);
     assert_told(&plain, &["kafka.security.sasl_mechanism"]).await;

@@ -7,10 +7,11 @@ mod spark;
 
 use std::time::Duration;
 
-use kafka_io::{Cluster, Compression, Outgoing, Topic, TopicPartition};
+use kafka_admin::{Admin, Topic, TopicPartition};
+use kafka_io::{Compression, Outgoing};
 use testbed::{
-    FaultProxy, GroupRow, Kafka, KafkaSettings, Moto, Prometheus, Pushgateway, S3Server, connection, consume,
-    consumer_groups, produce, until,
+    FaultProxy, GroupRow, Kafka, KafkaSettings, Moto, Prometheus, Pushgateway, S3Server, TopicAdmin,
+    commit_offsets, connection, consume, consumer_groups, produce, until,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -75,14 +76,9 @@ async fn a_pushgateway_forgets_at_a_restart_and_prometheus_scrapes_it() {
 async fn kafkas_own_tool_describes_a_group() {
     let kafka = kafka_with_records("in", 3).await;
     let servers = kafka.bootstrap_servers();
-    let cluster = Cluster::new(&connection(servers).unwrap()).unwrap();
+    let admin = Admin::new(&connection(servers).unwrap());
     let committed = [(TopicPartition::new("in", 0), 1)];
-    // A new broker answers at first that the group's coordinator is loading.
-    let commit = until(PATIENCE, async || {
-        let told = cluster.commit("reporter", &committed, "").await.ok()?;
-        told.iter().all(|(_, told)| told.is_ok()).then_some(())
-    });
-    assert!(commit.await.is_some());
+    commit_offsets(&admin, "reporter", &committed, "").await.unwrap();
     let row = GroupRow {
         topic: "in".to_owned(),
         partition: 0,
@@ -107,8 +103,8 @@ async fn a_broker_behind_a_proxy_is_reached_through_it_alone_and_survives_being_
     proxy.forward_to(kafka.listener());
     let connection = connection(kafka.bootstrap_servers()).unwrap();
     let topic = Topic::from("in");
-    let cluster = Cluster::new(&connection).unwrap();
-    cluster.create_topic(&topic, 1).await.unwrap();
+    let topics = TopicAdmin::new(&connection).unwrap();
+    topics.create(&topic, 1).await.unwrap();
     let megabyte = || Outgoing {
         topic: topic.clone(),
         key: None,
@@ -134,11 +130,8 @@ async fn kafka_with_records(topic: &str, records: usize) -> Kafka {
     let kafka = Kafka::start(&KafkaSettings::default()).await.unwrap();
     let connection = connection(kafka.bootstrap_servers()).unwrap();
     let topic = Topic::from(topic);
-    Cluster::new(&connection)
-        .unwrap()
-        .create_topic(&topic, 1)
-        .await
-        .unwrap();
+    let topics = TopicAdmin::new(&connection).unwrap();
+    topics.create(&topic, 1).await.unwrap();
     let record = Outgoing {
         topic,
         key: None,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use checkpoint::{Checkpoint, CheckpointWriter, Folder, S3, TopicOffsets};
-use kafka_io::{Cluster, Consumer, Event, Outgoing, Partition, Start, StartWithout, Topic};
+use kafka_admin::{Admin, Partition, Topic};
+use kafka_io::{Consumer, Event, Outgoing, Start, StartWithout};
 use tokio::sync::mpsc::Receiver;
 
 use crate::config::{Config, OnReset};
@@ -67,7 +68,7 @@ fn check_owner(config: &Config, positions: &TopicOffsets) -> anyhow::Result<()> 
 /// A consumer of these partitions from where the checkpoint says.
 pub(super) async fn assigned(
     config: &Config,
-    cluster: &Cluster,
+    admin: &Admin,
     partitions: &[Partition],
     ledger: &mut Ledger<Outgoing>,
     metrics: &Metrics,
@@ -75,7 +76,7 @@ pub(super) async fn assigned(
     let topic = &config.topics.input;
     let checkpoint = checkpoint(config).await?;
     let known = checkpoint.positions().clone();
-    let beginnings = beginnings(config, cluster, partitions, &known).await?;
+    let beginnings = beginnings(config, admin, partitions, &known).await?;
     report(topic, &beginnings, metrics);
     let mut writer = checkpoint.take_over().await.with_context(|| {
         format!(
@@ -103,12 +104,12 @@ pub(super) async fn assigned(
 /// Whether a worker could begin with this checkpoint, and go on to write it; says what it has.
 pub(crate) async fn check(
     config: &Config,
-    cluster: &Cluster,
+    admin: &Admin,
     partitions: &[Partition],
 ) -> anyhow::Result<String> {
     let location = &config.raw.progress.checkpoint;
     let known = checkpoint(config).await?.positions().clone();
-    beginnings(config, cluster, partitions, &known).await?;
+    beginnings(config, admin, partitions, &known).await?;
     let s3 = S3::new(config.raw.s3.clone(), Arc::new(|_| {}));
     let writable = Folder::open(location, &s3).await.check_writable().await;
     let untried = writable.with_context(|| format!("the checkpoint in {location} cannot be written"))?;
@@ -129,7 +130,7 @@ pub(crate) async fn check(
 /// Where each partition is read from.
 async fn beginnings(
     config: &Config,
-    cluster: &Cluster,
+    admin: &Admin,
     partitions: &[Partition],
     known: &TopicOffsets,
 ) -> anyhow::Result<Vec<Beginning>> {
@@ -146,7 +147,7 @@ async fn beginnings(
         }
         tracing::warn!("{what}");
     }
-    let ranges: BTreeMap<_, _> = ranges(cluster, topic, partitions).await.into_iter().collect();
+    let ranges: BTreeMap<_, _> = ranges(admin, topic, partitions).await.into_iter().collect();
     let mut beginnings = Vec::with_capacity(partitions.len());
     for partition in partitions.iter().copied() {
         let position = known.get(topic.as_str(), partition.0);

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use kafka_io::{Partition, Record};
+use kafka_admin::Partition;
+use kafka_io::Record;
 
 /// The next record of each partition.
 pub(crate) type Positions = BTreeMap<Partition, i64>;

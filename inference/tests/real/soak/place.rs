@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use checkpoint::{Location, RawS3, TopicOffsets};
-use kafka_io::Cluster;
+use kafka_admin::{Admin, GroupId};
 use testbed::{
     Fault as NetworkFault, FaultProxy, Kafka, KafkaSettings, Process, S3Server, committed, committed_on_s3,
     until,
@@ -118,12 +118,13 @@ impl Place {
 }
 
 async fn committed_by_group(stage: &Stage) -> anyhow::Result<Positions> {
-    let (cluster, group) = (Cluster::new(&stage.connection)?, group(stage));
+    let admin = Admin::new(&stage.connection);
+    let group = GroupId::from(group(stage).as_str());
     // A coordinator that has just come back is loading.
     let committed = until(WITHIN, async || {
-        let committed = cluster.committed(&group, None).await.ok()?;
+        let committed = admin.committed_in_all(&group).await.ok()?;
         let committed = committed.into_iter();
-        let committed = committed.map(|(of, position)| Some((of.partition, position.ok()?.offset)));
+        let committed = committed.map(|(of, position)| Some((of.partition, position.ok()?.offset.get())));
         committed.collect::<Option<Positions>>()
     });
     committed
@@ -134,7 +135,7 @@ async fn committed_by_group(stage: &Stage) -> anyhow::Result<Positions> {
 fn positions(ends: &TopicOffsets) -> Positions {
     let positions = ends.iter();
     positions
-        .map(|(_, partition, position)| (kafka_io::Partition(partition), position))
+        .map(|(_, partition, position)| (kafka_admin::Partition(partition), position))
         .collect()
 }
 

@@ -7,8 +7,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use kafka_io::Cluster;
-use testbed::{Fault as NetworkFault, Process, until};
+use testbed::{Fault as NetworkFault, Process, TopicAdmin, until};
 use tokio::time::{Instant, sleep};
 
 use super::books::{Books, Positions, Scene, duplicates};
@@ -317,9 +316,9 @@ impl Round<'_> {
             self.outcome.logs = logs(self.stage.folder.path())?;
         }
         drop((self.input, self.results));
-        let cluster = Cluster::new(&self.stage.connection)?;
+        let topics = TopicAdmin::new(&self.stage.connection)?;
         for topic in [&self.stage.input, &self.stage.output] {
-            cluster.delete_topic(topic).await?;
+            topics.delete(topic).await?;
         }
         Ok(self.outcome)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use inference::consume::Snapshot;
+use inference::consume::{Question, Snapshot};
 use inference::model::{Spent, TextError};
 use inference::progress::CommitFailure;
 use inference::record::Processed;
@@ -11,7 +11,7 @@ use inference::worker::Happening;
 use kafka_io::{Delivery, DeliveryError, Event, Start};
 
 use super::Action;
-use crate::world::{Answer, Assigned, Checked, Item, Kind, World, named, partition};
+use crate::world::{Answer, Assigned, Checked, Item, Kind, World, index, named, partition};
 
 /// The loop turns at least this often.
 const TURN: Duration = Duration::from_secs(1);
@@ -252,18 +252,24 @@ impl World {
         let Some(inspection) = &mut self.instances[place].inspection else {
             return Ok(());
         };
-        let there = inspection
-            .asked
-            .iter()
-            .filter(|partition| all.contains(partition));
-        let ranges = there.map(|index| {
-            let log = self.logs.now(*index);
-            (partition(*index), log.start..log.end())
+        let Question { partitions, idle } = &inspection.question;
+        let there = partitions.iter().map(|its| index(*its));
+        let ranges = there.filter(|index| all.contains(index)).map(|index| {
+            let log = self.logs.now(index);
+            (partition(index), log.start..log.end())
+        });
+        let idle = idle.iter().filter(|(its, _)| all.contains(&index(*its)));
+        let empty = idle.filter_map(|(its, position)| {
+            let log = self.logs.now(index(*its));
+            let next = self.logs.next(index(*its), *position);
+            let until = next.map_or(log.end(), |serial| self.logs.written[serial as usize].offset);
+            (log.start <= *position && *position < until).then_some((*its, *position..until))
         });
         let snapshot = Snapshot {
             topic_id: self.setup.topic_id(&self.logs),
             partitions: all.clone().map(partition).collect(),
             ranges: ranges.collect(),
+            empty: empty.collect(),
             missing: Vec::new(),
         };
         let generations = all.map(|partition| self.logs.generation(partition)).collect();
@@ -283,6 +289,21 @@ impl World {
             (instance.seen, instance.topic) = (generations, topic);
         }
         instance.saw_low_end = false;
+        for (partition, passed) in &snapshot.empty {
+            let partition = index(*partition);
+            let generation = self.logs.generation(partition);
+            let Some(opening) = self.instances[place].openings.get_mut(&partition) else {
+                continue;
+            };
+            // The log is another one since the partition was opened.
+            if opening.generation != generation {
+                opening.mixed = true;
+                let is_noticed = self.setup.has_topic_ids && opening.topic != self.logs.incarnation;
+                if !is_noticed {
+                    self.logs.excuse_below(partition, passed.end);
+                }
+            }
+        }
         self.happen(place, Happening::Inspected(Ok(snapshot)))
     }
 

@@ -192,10 +192,9 @@ impl World {
 
     /// Begins what a worker ordered.
     pub(super) fn begin(&mut self, place: usize, orders: Orders) -> Checked {
-        if let Some(asked) = orders.inspect {
-            let asked = asked.into_iter().map(index).collect();
+        if let Some(question) = orders.inspect {
             let inspection = Inspection {
-                asked,
+                question,
                 snapshot: None,
             };
             if self.instances[place].inspection.replace(inspection).is_some() {

@@ -196,6 +196,6 @@ impl Consumer {
 }
 
 /// The partitions as Kafka names them.
-pub(crate) fn named(partitions: &[usize]) -> Vec<kafka_io::Partition> {
+pub(crate) fn named(partitions: &[usize]) -> Vec<kafka_admin::Partition> {
     partitions.iter().map(|index| partition(*index)).collect()
 }

@@ -5,10 +5,11 @@ use std::future::{Future, pending};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use inference::batch::Waiting;
-use inference::consume::{Snapshot, Source};
+use inference::consume::{Question, Snapshot, Source};
 use inference::produce::Sink;
 use inference::sessions::Compute;
-use kafka_io::{DeliveryError, Outgoing, Partition, SendError, Start};
+use kafka_admin::Partition;
+use kafka_io::{DeliveryError, Outgoing, SendError, Start};
 
 use super::log::{Serial, index};
 
@@ -96,7 +97,7 @@ impl Source for Ends {
 
     fn inspect(
         &self,
-        _partitions: &[Partition],
+        _question: &Question,
     ) -> impl Future<Output = anyhow::Result<Snapshot>> + Send + 'static {
         pending()
     }

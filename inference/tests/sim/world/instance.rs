@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use inference::config::OnReset;
-use inference::consume::Snapshot;
+use inference::consume::{Question, Snapshot};
 use inference::ledger::Ledger;
 use inference::metrics::Metrics;
 use inference::progress::Keeper;
@@ -37,7 +37,7 @@ pub(crate) struct Flight {
 /// An inspection of the topic that is under way.
 #[derive(Debug)]
 pub(crate) struct Inspection {
-    pub(crate) asked: Vec<usize>,
+    pub(crate) question: Question,
     /// The answer, once it was made, with the generation of each log, and the topic.
     pub(crate) snapshot: Option<(Snapshot, Vec<usize>, u32)>,
 }

@@ -1,6 +1,7 @@
 //! Owns the input: the logs of the topic's partitions, all that they ever were, and what became of each record.
 
-use kafka_io::{Partition, Record};
+use kafka_admin::Partition;
+use kafka_io::Record;
 
 /// The identity of a record, whatever becomes of its offset.
 pub(crate) type Serial = u32;

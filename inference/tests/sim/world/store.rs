@@ -60,6 +60,11 @@ impl Store {
         }
     }
 
+    /// Whether the newest batch of a checkpoint is this worker's; a group asks nobody.
+    pub(crate) fn is_newest_of(&self, author: u32) -> bool {
+        self.is_group || self.authors.last() == Some(&author)
+    }
+
     pub(crate) fn batches(&self) -> u32 {
         u32::try_from(self.authors.len()).unwrap()
     }

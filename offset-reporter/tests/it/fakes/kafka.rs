@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use kafka_io::{ByPartition, Committed, Refusal, RefusalKind, TopicPartition};
-use offset_reporter::group::{Edge, Groups};
+use kafka_admin::{ByPartition, Committed, LogEnd, Offset, Refusal, RefusalKind, TopicPartition};
+use offset_reporter::group::Groups;
 
 #[derive(Default)]
 struct Kafka {
@@ -110,15 +110,12 @@ impl FakeKafka {
             .unwrap()
             .groups
             .get(&key)
-            .map(|committed| committed.offset)
+            .map(|committed| committed.offset.get())
     }
 
     pub(crate) fn give(&self, group: &str, topic: &str, offset: i64, metadata: &str) {
         let key = (group.to_owned(), TopicPartition::new(topic, 0));
-        let committed = Committed {
-            offset,
-            metadata: metadata.to_owned(),
-        };
+        let committed = committed(offset, metadata);
         self.0.lock().unwrap().groups.insert(key, committed);
     }
 
@@ -190,7 +187,7 @@ impl FakeKafka {
     fn answers(&self) -> Result<std::sync::MutexGuard<'_, Kafka>, Refusal> {
         let kafka = self.0.lock().unwrap();
         if kafka.faults.contains(&Fault::Down) {
-            Err(refusal(RefusalKind::Passing, "BROKER_TRANSPORT_FAILURE"))
+            Err(refusal(RefusalKind::Passing, "BROKER_NOT_AVAILABLE"))
         } else {
             Ok(kafka)
         }
@@ -202,6 +199,18 @@ impl FakeKafka {
             return Err(refusal(RefusalKind::Passing, "NOT_COORDINATOR"));
         }
         Ok(kafka)
+    }
+}
+
+fn offset(offset: i64) -> Offset {
+    Offset::new(offset).unwrap()
+}
+
+fn committed(at: i64, metadata: &str) -> Committed {
+    Committed {
+        offset: offset(at),
+        leader_epoch: None,
+        metadata: metadata.to_owned(),
     }
 }
 
@@ -218,7 +227,7 @@ fn topic_denied() -> Refusal {
 }
 
 impl Groups for FakeKafka {
-    async fn log_offsets(&self, partitions: &[TopicPartition], edge: Edge) -> ByPartition<i64> {
+    async fn log_offsets(&self, partitions: &[TopicPartition], end: LogEnd) -> ByPartition<Offset> {
         let hangs = self.0.lock().unwrap().faults.contains(&Fault::EndsHang);
         if hangs {
             std::future::pending::<()>().await;
@@ -226,7 +235,7 @@ impl Groups for FakeKafka {
         let kafka = self.answers();
         let offset = |partition: &TopicPartition| {
             let kafka = kafka.as_ref().map_err(Clone::clone)?;
-            offset_of(kafka, partition, edge)
+            offset_of(kafka, partition, end)
         };
         partitions
             .iter()
@@ -271,7 +280,6 @@ impl Groups for FakeKafka {
         if kafka.faults.contains(&Fault::RefusesCommits) {
             return Err(refusal(RefusalKind::Passing, "NOT_COORDINATOR"));
         }
-        // librdkafka says it of the whole.
         if offsets
             .iter()
             .all(|(partition, _)| !kafka.ends.contains_key(partition))
@@ -296,10 +304,7 @@ impl Groups for FakeKafka {
                 kafka
                     .commits
                     .push(format!("{group} {partition}={offset} {metadata}"));
-                let committed = Committed {
-                    offset: *offset,
-                    metadata: metadata.to_owned(),
-                };
+                let committed = committed(*offset, metadata);
                 if !kafka.faults.contains(&Fault::Forgetful) {
                     kafka
                         .groups
@@ -332,7 +337,7 @@ impl Groups for FakeKafka {
 }
 
 /// Where a partition begins or ends, as its leader says.
-fn offset_of(kafka: &Kafka, partition: &TopicPartition, edge: Edge) -> Result<i64, Refusal> {
+fn offset_of(kafka: &Kafka, partition: &TopicPartition, edge: LogEnd) -> Result<Offset, Refusal> {
     if let Some(code) = kafka.refused_ends.get(partition) {
         return Err(refusal(RefusalKind::Passing, code));
     }
@@ -342,8 +347,8 @@ fn offset_of(kafka: &Kafka, partition: &TopicPartition, edge: Edge) -> Result<i6
             "UNKNOWN_TOPIC_OR_PARTITION",
         ));
     };
-    Ok(match edge {
-        Edge::End => *end,
-        Edge::Beginning => kafka.beginnings.get(partition).copied().unwrap_or_default(),
-    })
+    Ok(offset(match edge {
+        LogEnd::Earliest => kafka.beginnings.get(partition).copied().unwrap_or_default(),
+        LogEnd::Latest | LogEnd::LatestStable => *end,
+    }))
 }
