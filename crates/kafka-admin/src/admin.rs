@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::connection::Address;
-use crate::pool::Pool;
+use crate::pool::{Pool, Purpose};
 use crate::topology::Topology;
 use crate::wire::{BrokerConnection, Origin};
 use crate::{BrokerId, Connection, Refusal, RefusalKind};
@@ -24,6 +24,7 @@ const MAX_CANDIDATES: usize = 16;
 pub struct Admin {
     shared: Arc<Shared>,
     timeout: Duration,
+    purpose: Purpose,
 }
 
 struct Shared {
@@ -37,6 +38,7 @@ impl Admin {
         let settings = Arc::new(connection.clone());
         Self {
             timeout: settings.tuning.request_timeout,
+            purpose: Purpose::Reading,
             shared: Arc::new(Shared {
                 pool: Pool::new(settings),
                 topology: Topology::default(),
@@ -48,8 +50,16 @@ impl Admin {
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self {
-            shared: Arc::clone(&self.shared),
             timeout,
+            ..self.clone()
+        }
+    }
+
+    /// The same client, for what brokers answer only when others have it.
+    pub(crate) fn committing(&self) -> Self {
+        Self {
+            purpose: Purpose::Committing,
+            ..self.clone()
         }
     }
 
@@ -114,7 +124,7 @@ impl Admin {
             if let Some((address, origin)) = next {
                 let (admin, request) = (self.clone(), request.clone());
                 asked.spawn(async move {
-                    let connection = admin.shared.pool.get(&address, origin)?;
+                    let connection = admin.shared.pool.get(&address, origin, Purpose::Reading)?;
                     connection.ask(i16::MAX, deadline, request).await
                 });
             }
@@ -134,7 +144,7 @@ impl Admin {
     fn candidates(&self) -> Vec<(Address, Origin)> {
         let mut candidates = self.topology().candidates(&self.settings().servers);
         fastrand::shuffle(&mut candidates);
-        candidates.sort_by_key(|(address, _)| !self.shared.pool.is_ready(address));
+        candidates.sort_by_key(|(address, _)| !self.shared.pool.is_lively(address));
         candidates.truncate(MAX_CANDIDATES);
         candidates
     }
@@ -144,7 +154,7 @@ impl Admin {
             Refusal::unreachable(format!("broker {broker} is not in the cluster at the moment"))
         })?;
         let origin = Origin::of(broker, &address, &self.settings().servers);
-        self.shared.pool.get(&address, origin)
+        self.shared.pool.get(&address, origin, self.purpose)
     }
 
     /// Takes note of where the brokers are; connections to others end.

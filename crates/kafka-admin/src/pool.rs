@@ -1,4 +1,5 @@
-//! Owns the connections: one an address, made when it is needed, made again with growing pauses if it cannot be made.
+//! Owns the connections: one an address and purpose, made when it is needed, made again with growing pauses if it cannot be
+//! made.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +14,23 @@ const JITTER: f64 = 0.5;
 /// From here on the pause does not double any more, whatever its maximum.
 const MAX_DOUBLINGS: u32 = 10;
 
+/// What a connection is for. A broker works on one request of a connection at a time, and a commit is answered only when
+/// all replicas have it: questions must not wait behind one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Purpose {
+    /// What the broker knows itself.
+    Reading,
+    /// What it has to hear from other brokers, too.
+    Committing,
+}
+
 /// The connections to a cluster.
 pub(crate) struct Pool {
     settings: Arc<Connection>,
-    slots: Mutex<HashMap<Address, Slot>>,
+    slots: Mutex<Slots>,
 }
+
+type Slots = HashMap<(Address, Purpose), Slot>;
 
 struct Slot {
     connection: Arc<BrokerConnection>,
@@ -43,24 +56,25 @@ impl Pool {
     ///
     /// # Errors
     /// If the last could not be made a moment ago, with the reason.
-    pub(crate) fn get(&self, address: &Address, origin: Origin) -> Result<Arc<BrokerConnection>, Refusal> {
+    pub(crate) fn get(
+        &self,
+        address: &Address,
+        origin: Origin,
+        purpose: Purpose,
+    ) -> Result<Arc<BrokerConnection>, Refusal> {
         let mut slots = self.lock();
+        let key = (address.clone(), purpose);
+        let slot = slots.get(&key);
         let mut failures = 0;
-        let mut previous = None;
-        if let Some(slot) = slots.get(address) {
+        if let Some(slot) = slot {
             match slot.connection.state() {
                 State::Connecting | State::Ready(_) => return Ok(Arc::clone(&slot.connection)),
-                State::Ended {
-                    refusal,
-                    has_served: true,
-                    ..
-                } => previous = Some(refusal),
+                State::Ended { has_served: true, .. } => {}
                 State::Ended { refusal, at, .. } => {
                     if at.elapsed() < pause(&self.settings.tuning, slot.failures, slot.chance) {
                         return Err(refusal);
                     }
                     failures = slot.failures + 1;
-                    previous = Some(refusal);
                 }
             }
         }
@@ -69,6 +83,7 @@ impl Pool {
             origin,
             protocol: self.settings.protocol(),
         };
+        let previous = slot.map(|slot| &*slot.connection);
         let connection = BrokerConnection::open(Arc::clone(&self.settings), target, previous);
         let slot = Slot {
             connection: Arc::new(connection),
@@ -76,24 +91,24 @@ impl Pool {
             chance: fastrand::f64(),
         };
         let connection = Arc::clone(&slot.connection);
-        slots.insert(address.clone(), slot);
+        slots.insert(key, slot);
         Ok(connection)
     }
 
-    /// Whether the connection to an address can be used at once.
-    pub(crate) fn is_ready(&self, address: &Address) -> bool {
+    /// Whether a question to an address would be sent at once, to a broker that is not known to hang.
+    pub(crate) fn is_lively(&self, address: &Address) -> bool {
         let slots = self.lock();
         slots
-            .get(address)
-            .is_some_and(|slot| matches!(slot.connection.state(), State::Ready(_)))
+            .get(&(address.clone(), Purpose::Reading))
+            .is_some_and(|slot| slot.connection.is_lively())
     }
 
     /// Ends the connections to all but these addresses, as soon as nobody waits for them any more.
     pub(crate) fn retain(&self, addresses: &BTreeSet<Address>) {
-        self.lock().retain(|address, _| addresses.contains(address));
+        self.lock().retain(|(address, _), _| addresses.contains(address));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Address, Slot>> {
+    fn lock(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

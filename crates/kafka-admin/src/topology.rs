@@ -26,7 +26,7 @@ pub(crate) struct Topology(Mutex<Known>);
 struct Known {
     brokers: BTreeMap<BrokerId, Address>,
     topics: HashMap<Topic, (Result<Leaders, Refusal>, Instant)>,
-    coordinators: HashMap<GroupId, BrokerId>,
+    coordinators: HashMap<GroupId, (BrokerId, Instant)>,
 }
 
 impl Topology {
@@ -108,23 +108,32 @@ impl Topology {
 
     pub(crate) fn set_coordinators(&self, coordinators: impl IntoIterator<Item = (GroupId, BrokerId)>) {
         let mut known = self.lock();
+        let now = Instant::now();
         for (group, broker) in coordinators {
             if known.coordinators.len() >= MAX_KNOWN {
                 known.coordinators.clear();
             }
-            known.coordinators.insert(group, broker);
+            known.coordinators.insert(group, (broker, now));
         }
     }
 
-    pub(crate) fn coordinator(&self, group: &GroupId) -> Option<BrokerId> {
-        self.lock().coordinators.get(group).copied()
-    }
-
-    pub(crate) fn forget_coordinators<'g>(&self, groups: impl IntoIterator<Item = &'g GroupId>) {
-        let mut known = self.lock();
+    /// The coordinators of groups, as they were heard last, and the groups of which it was not heard, or not since `since`.
+    pub(crate) fn know_coordinators(
+        &self,
+        groups: Vec<GroupId>,
+        since: Option<Instant>,
+    ) -> (Vec<(GroupId, Result<BrokerId, Refusal>)>, Vec<GroupId>) {
+        let known = self.lock();
+        let (mut coordinators, mut unknown) = (Vec::with_capacity(groups.len()), Vec::new());
         for group in groups {
-            known.coordinators.remove(group);
+            match known.coordinators.get(&group) {
+                Some((broker, at)) if since.is_none_or(|since| *at >= since) => {
+                    coordinators.push((group, Ok(*broker)));
+                }
+                _ => unknown.push(group),
+            }
         }
+        (coordinators, unknown)
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {

@@ -5,6 +5,7 @@ mod decode;
 mod encode;
 mod frame;
 mod handshake;
+mod pulse;
 mod reason;
 mod sasl;
 mod transport;

@@ -1,11 +1,12 @@
 //! Real peers for tests, benchmarks and the demo: never linked into a program.
 //!
-//! [`Kafka`] is a broker of Apache Kafka, [`S3Server`] and [`Moto`] are S3 servers, [`Pushgateway`] and [`Prometheus`] are
+//! [`Kafka`] is a broker of Apache Kafka, [`KafkaCluster`] has three of them, [`S3Server`] and [`Moto`] are S3 servers, [`Pushgateway`] and [`Prometheus`] are
 //! Prometheus's, [`Spark`] is a driver of Apache Spark, [`Process`] is a program of the workspace as its users run it, [`ModelFiles`] what the reference model
 //! needs, [`FaultProxy`] a network that fails between any two of them. What has to be downloaded is, once, by the scripts that the Makefile uses too.
 //! Whatever is started ends with the process that started it, also where that is killed.
 
 mod client;
+mod cluster;
 mod group_offsets;
 mod groups;
 mod guard;
@@ -27,9 +28,10 @@ mod topics;
 mod transactions;
 mod wait;
 
+pub use cluster::KafkaCluster;
 pub use group_offsets::{commit_offsets, group_offset};
 pub use groups::{GroupRow, consumer_groups};
-pub use kafka::{Kafka, KafkaSettings};
+pub use kafka::{Kafka, KafkaSettings, KafkaVersion};
 pub use model::ModelFiles;
 pub use moto::Moto;
 pub use process::{Process, cpu_seconds, resident_bytes};

@@ -118,7 +118,7 @@ impl Admin {
                 let group = groups.into_iter().next();
                 let Some(group) = group else { return Vec::new() };
                 let request = |_version| commit(&group);
-                let answer = admin.ask(broker, deadline, request).await;
+                let answer = admin.committing().ask(broker, deadline, request).await;
                 let committed = answer.and_then(|(response, _version)| {
                     unless_moved(response.topics.into_iter().flat_map(|topic| {
                         let name = Topic::from(topic.name.as_str());
@@ -148,7 +148,7 @@ impl Admin {
                 let group = groups.into_iter().next();
                 let Some(group) = group else { return Vec::new() };
                 let request = |_version| delete_request(&group, &partitions);
-                let answer = admin.ask(broker, deadline, request).await;
+                let answer = admin.committing().ask(broker, deadline, request).await;
                 let deleted = answer.and_then(|(response, _version)| {
                     Refusal::check(response.error_code, None)?;
                     unless_moved(response.topics.into_iter().flat_map(|topic| {

@@ -50,11 +50,9 @@ impl Admin {
         let deadline = self.deadline();
         let (finder, asker) = (self.clone(), self.clone());
         let scatter = Scatter {
-            find: move |groups: Vec<GroupId>, since: Option<Instant>| {
+            know: |groups, since| self.topology().know_coordinators(groups, since),
+            find: move |groups: Vec<GroupId>| {
                 let admin = finder.clone();
-                if since.is_some() {
-                    admin.topology().forget_coordinators(&groups);
-                }
                 async move { admin.find_coordinators(groups, deadline).await }
             },
             ask: move |broker, groups| ask(asker.clone(), deadline, broker, groups),
@@ -64,16 +62,9 @@ impl Admin {
         scatter.run(groups, on_answer).await;
     }
 
-    /// Who coordinates each group. What is known is not asked for again.
     async fn find_coordinators(&self, groups: Vec<GroupId>, deadline: Instant) -> Answers<GroupId, BrokerId> {
-        let (mut found, mut unknown) = (Vec::with_capacity(groups.len()), Vec::new());
-        for group in groups {
-            match self.topology().coordinator(&group) {
-                Some(broker) => found.push((group, Ok(broker))),
-                None => unknown.push(group),
-            }
-        }
-        for some in unknown.chunks(GROUPS_PER_REQUEST) {
+        let mut found = Vec::with_capacity(groups.len());
+        for some in groups.chunks(GROUPS_PER_REQUEST) {
             let answers = self.ask_coordinators(some, deadline).await;
             let known = answers.iter().filter_map(|(group, answer)| {
                 let broker = answer.as_ref().ok()?;

@@ -92,13 +92,34 @@ impl Admin {
     /// # Errors
     /// If no broker says which brokers there are.
     pub async fn list_groups(&self) -> Result<Vec<(BrokerId, Result<Vec<ListedGroup>, Refusal>)>, Refusal> {
+        let mut all = Vec::new();
+        self.list_groups_each(|broker, answer| all.push((broker, answer)))
+            .await?;
+        Ok(all)
+    }
+
+    /// As [`Self::list_groups`]; each answer is given to `on_answer` when it comes, so that a broker that hangs holds up only
+    /// its own.
+    ///
+    /// # Errors
+    /// If no broker says which brokers there are.
+    pub async fn list_groups_each(
+        &self,
+        mut on_answer: impl FnMut(BrokerId, Result<Vec<ListedGroup>, Refusal>),
+    ) -> Result<(), Refusal> {
         let deadline = self.deadline();
         let mut asked = JoinSet::new();
         for broker in self.broker_ids(deadline).await? {
             let admin = self.clone();
             asked.spawn(async move { (broker, admin.list_groups_of(broker, deadline).await) });
         }
-        Ok(asked.join_all().await)
+        while let Some(answered) = asked.join_next().await {
+            match answered {
+                Ok((broker, answer)) => on_answer(broker, answer),
+                Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+            }
+        }
+        Ok(())
     }
 
     async fn list_groups_of(&self, broker: BrokerId, deadline: Instant) -> Result<Vec<ListedGroup>, Refusal> {
@@ -131,18 +152,40 @@ impl Admin {
 
     /// What each group is like, whichever of both protocols its members use.
     pub async fn describe_groups(&self, groups: &[GroupId]) -> ByGroup<GroupDescription> {
-        let (mut described, mut others) = (Vec::with_capacity(groups.len()), Vec::new());
-        let on_answer = |group, answer: Result<_, Refusal>| match answer {
-            Err(refusal) if refusal.is_other_protocol() => others.push(group),
-            answer => described.push((group, answer)),
-        };
-        self.scatter_groups(groups.to_vec(), GROUPS_PER_REQUEST, describe_consumer, on_answer)
+        let mut all = Vec::with_capacity(groups.len());
+        self.describe_groups_each(groups, |group, answer| all.push((group, answer)))
             .await;
-        let on_answer = |group, answer| described.push((group, answer));
-        self.scatter_groups(others, GROUPS_PER_REQUEST, describe_classic, on_answer)
-            .await;
-        described
+        all
     }
+
+    /// As [`Self::describe_groups`]; each answer is given to `on_answer` when it comes, so that a coordinator that hangs holds
+    /// up only its own.
+    pub async fn describe_groups_each(
+        &self,
+        groups: &[GroupId],
+        on_answer: impl FnMut(GroupId, Result<GroupDescription, Refusal>),
+    ) {
+        self.scatter_groups(groups.to_vec(), GROUPS_PER_REQUEST, describe, on_answer)
+            .await;
+    }
+}
+
+/// Asks for groups of the newer protocol, then for those that are not of it.
+async fn describe(
+    admin: Admin,
+    deadline: Instant,
+    broker: BrokerId,
+    groups: Vec<GroupId>,
+) -> Answers<GroupId, GroupDescription> {
+    let described = describe_consumer(admin.clone(), deadline, broker, groups).await;
+    let is_other = |answer: &Result<_, Refusal>| answer.as_ref().is_err_and(Refusal::is_other_protocol);
+    let (others, mut described): (Vec<_>, Vec<_>) =
+        described.into_iter().partition(|(_, answer)| is_other(answer));
+    if !others.is_empty() {
+        let others = others.into_iter().map(|(group, _)| group).collect();
+        described.extend(describe_classic(admin, deadline, broker, others).await);
+    }
+    described
 }
 
 async fn describe_consumer(

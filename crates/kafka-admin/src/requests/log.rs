@@ -10,7 +10,7 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use tokio::time::Instant;
 
-use super::scatter::{Answers, Scatter};
+use super::scatter::Answers;
 use super::{ByPartition, refuse, topic_name};
 use crate::{Admin, BrokerId, Offset, Refusal, Topic, TopicPartition};
 
@@ -86,31 +86,29 @@ impl Admin {
         from: &[(TopicPartition, Offset)],
         max_bytes: u32,
     ) -> ByPartition<LogSection> {
-        let deadline = self.deadline();
+        let mut all = Vec::with_capacity(from.len());
+        self.log_sections_each(from, max_bytes, |partition, answer| all.push((partition, answer)))
+            .await;
+        all
+    }
+
+    /// As [`Self::log_sections`]; each answer is given to `on_answer` when it comes, so that a leader that hangs holds up
+    /// only its own.
+    pub async fn log_sections_each(
+        &self,
+        from: &[(TopicPartition, Offset)],
+        max_bytes: u32,
+        on_answer: impl FnMut(TopicPartition, Result<LogSection, Refusal>),
+    ) {
         let max_bytes = i32::try_from(max_bytes.min(MAX_BYTES_PER_PARTITION)).unwrap_or(i32::MAX);
         let partitions = from.iter().map(|(partition, _)| partition.clone()).collect();
         let from: Arc<HashMap<_, _>> = Arc::new(from.iter().cloned().collect());
-        let (finder, asker) = (self.clone(), self.clone());
-        let scatter = Scatter {
-            find: move |partitions, since| {
-                let admin = finder.clone();
-                async move { admin.find_leaders(partitions, since, deadline).await }
-            },
-            ask: move |leader, partitions: Vec<TopicPartition>| {
-                let (admin, from) = (asker.clone(), Arc::clone(&from));
-                async move {
-                    let request = request(&partitions, &from, max_bytes);
-                    admin.fetch(leader, partitions, request, deadline).await
-                }
-            },
-            per_request: PARTITIONS_PER_REQUEST,
-            deadline,
+        let ask = move |admin: Admin, deadline, leader, partitions: Vec<TopicPartition>| {
+            let request = request(&partitions, &from, max_bytes);
+            async move { admin.fetch(leader, partitions, request, deadline).await }
         };
-        let mut all = Vec::new();
-        scatter
-            .run(partitions, |partition, answer| all.push((partition, answer)))
+        self.scatter_leaders(partitions, PARTITIONS_PER_REQUEST, ask, on_answer)
             .await;
-        all
     }
 
     async fn fetch(

@@ -8,7 +8,7 @@ use kafka_protocol::messages::list_offsets_response::ListOffsetsPartitionRespons
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use tokio::time::Instant;
 
-use super::scatter::{Answers, Scatter};
+use super::scatter::Answers;
 use super::{ByPartition, by_topic, topic_name};
 use crate::{Admin, BrokerId, Offset, Refusal, Topic, TopicPartition};
 
@@ -134,21 +134,11 @@ impl Admin {
         spec: Spec,
         on_answer: impl FnMut(TopicPartition, Result<ListOffsetsPartitionResponse, Refusal>),
     ) {
-        let deadline = self.deadline();
-        let (finder, asker) = (self.clone(), self.clone());
-        let scatter = Scatter {
-            find: move |partitions, since| {
-                let admin = finder.clone();
-                async move { admin.find_leaders(partitions, since, deadline).await }
-            },
-            ask: move |leader, partitions| {
-                let admin = asker.clone();
-                async move { admin.ask_leader(leader, partitions, spec, deadline).await }
-            },
-            per_request: PARTITIONS_PER_REQUEST,
-            deadline,
+        let ask = move |admin: Admin, deadline, leader, partitions| async move {
+            admin.ask_leader(leader, partitions, spec, deadline).await
         };
-        scatter.run(partitions.to_vec(), on_answer).await;
+        self.scatter_leaders(partitions.to_vec(), PARTITIONS_PER_REQUEST, ask, on_answer)
+            .await;
     }
 
     async fn ask_leader(

@@ -1,6 +1,6 @@
 //! Owns questions about many things, each of which one broker answers: partitions have leaders, groups have coordinators.
 //!
-//! All brokers are asked at once, and nobody waits for another. If a broker is the wrong one by now, the right one is found
+//! All brokers are asked at once, and nobody waits for another, nor for whom it is not known yet which broker it is. If a broker is the wrong one by now, the right one is found
 //! and asked, a few times within the time of the question. Each thing is answered exactly once, as soon as it can be.
 
 use std::collections::BTreeMap;
@@ -23,8 +23,10 @@ const PAUSES: [Duration; 4] = [
 pub(super) type Answers<K, V> = Vec<(K, Result<V, Refusal>)>;
 
 /// A question about many things.
-pub(super) struct Scatter<Find, Ask> {
-    /// Finds the broker of each; those that were found before the time given are looked for again.
+pub(super) struct Scatter<Know, Find, Ask> {
+    /// Parts them by whether their brokers are known, since the time given if there is one.
+    pub(super) know: Know,
+    /// Finds the broker of each.
     pub(super) find: Find,
     /// Asks a broker about some of them.
     pub(super) ask: Ask,
@@ -37,11 +39,12 @@ pub(super) struct Scatter<Find, Ask> {
 type Unreachable = Option<(BrokerId, Refusal)>;
 
 enum Step<K, V> {
+    Search(usize, Vec<K>, Option<Instant>, Unreachable),
     Found(usize, Answers<K, BrokerId>, Unreachable),
     Answered(usize, Answers<K, V>, BrokerId),
 }
 
-impl<Find, Ask> Scatter<Find, Ask> {
+impl<Know, Find, Ask> Scatter<Know, Find, Ask> {
     /// Asks about all `things`, and gives each one's answer to `on_answer` when it comes.
     pub(super) async fn run<K, V, Finding, Asking>(
         self,
@@ -50,17 +53,27 @@ impl<Find, Ask> Scatter<Find, Ask> {
     ) where
         K: Send + 'static,
         V: Send + 'static,
-        Find: Fn(Vec<K>, Option<Instant>) -> Finding,
+        Know: Fn(Vec<K>, Option<Instant>) -> (Answers<K, BrokerId>, Vec<K>),
+        Find: Fn(Vec<K>) -> Finding,
         Finding: Future<Output = Answers<K, BrokerId>> + Send + 'static,
         Ask: Fn(BrokerId, Vec<K>) -> Asking,
         Asking: Future<Output = Answers<K, V>> + Send + 'static,
     {
         let mut steps = JoinSet::new();
-        let first = (self.find)(things, None);
-        steps.spawn(async move { Step::Found(0, first.await, None) });
+        steps.spawn(async move { Step::Search(0, things, None, None) });
         while let Some(step) = steps.join_next().await {
             let (attempt, again, unreachable) = match step {
                 Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+                Ok(Step::Search(attempt, things, since, unreachable)) => {
+                    let (known, unknown) = (self.know)(things, since);
+                    let same = unreachable.clone();
+                    steps.spawn(async move { Step::Found(attempt, known, same) });
+                    if !unknown.is_empty() {
+                        let finding = (self.find)(unknown);
+                        steps.spawn(async move { Step::Found(attempt, finding.await, unreachable) });
+                    }
+                    continue;
+                }
                 Ok(Step::Found(attempt, found, unreachable)) => {
                     let (found, again) = self.sort(attempt, found);
                     let mut by_broker = BTreeMap::<_, Vec<_>>::new();
@@ -92,10 +105,10 @@ impl<Find, Ask> Scatter<Find, Ask> {
                 }
             };
             if !again.is_empty() {
-                let finding = (self.find)(again, Some(Instant::now()));
+                let since = Some(Instant::now());
                 steps.spawn(async move {
                     sleep(PAUSES[attempt]).await;
-                    Step::Found(attempt + 1, finding.await, unreachable)
+                    Step::Search(attempt + 1, again, since, unreachable)
                 });
             }
         }

@@ -8,6 +8,7 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
 use tokio::time::Instant;
 
+use super::scatter::{Answers, Scatter};
 use super::{refuse, topic_name};
 use crate::topology::Leaders;
 use crate::{Admin, BrokerId, Partition, Refusal, Topic, TopicId, TopicPartition};
@@ -88,19 +89,66 @@ impl Admin {
         Ok(all)
     }
 
-    /// Who leads each partition. What was heard since `since`, or else not too long ago, is not asked for again.
-    pub(crate) async fn find_leaders(
+    /// Asks each partition's leader, all at once.
+    pub(super) async fn scatter_leaders<V, Ask, Asking>(
+        &self,
+        partitions: Vec<TopicPartition>,
+        per_request: usize,
+        ask: Ask,
+        on_answer: impl FnMut(TopicPartition, Result<V, Refusal>),
+    ) where
+        V: Send + 'static,
+        Ask: Fn(Admin, Instant, BrokerId, Vec<TopicPartition>) -> Asking,
+        Asking: Future<Output = Answers<TopicPartition, V>> + Send + 'static,
+    {
+        let deadline = self.deadline();
+        let (finder, asker) = (self.clone(), self.clone());
+        let scatter = Scatter {
+            know: |partitions, since| self.know_leaders(partitions, since),
+            find: move |partitions| {
+                let admin = finder.clone();
+                async move { admin.find_leaders(partitions, deadline).await }
+            },
+            ask: move |leader, partitions| ask(asker.clone(), deadline, leader, partitions),
+            per_request,
+            deadline,
+        };
+        scatter.run(partitions, on_answer).await;
+    }
+
+    /// The leaders that were heard since `since`, or else not too long ago, and the partitions whose leaders were not.
+    fn know_leaders(
         &self,
         partitions: Vec<TopicPartition>,
         since: Option<Instant>,
-        deadline: Instant,
-    ) -> Vec<(TopicPartition, Result<BrokerId, Refusal>)> {
+    ) -> (Answers<TopicPartition, BrokerId>, Vec<TopicPartition>) {
         let topics: BTreeSet<_> = partitions.iter().map(|partition| &partition.topic).collect();
         let max_age = self.settings().tuning.metadata_max_age;
         let unknown = self.topology().unknown_topics(topics, since, max_age);
-        if let Err(refusal) = self.describe_topics_until(deadline, &unknown).await {
-            return refuse(partitions, &refusal);
+        let unknown: BTreeSet<_> = unknown.into_iter().collect();
+        let (unknown, known): (Vec<_>, Vec<_>) = partitions
+            .into_iter()
+            .partition(|partition| unknown.contains(&partition.topic));
+        (self.leaders(known), unknown)
+    }
+
+    async fn find_leaders(
+        &self,
+        partitions: Vec<TopicPartition>,
+        deadline: Instant,
+    ) -> Answers<TopicPartition, BrokerId> {
+        let topics: BTreeSet<_> = partitions
+            .iter()
+            .map(|partition| partition.topic.clone())
+            .collect();
+        let topics: Vec<_> = topics.into_iter().collect();
+        match self.describe_topics_until(deadline, &topics).await {
+            Ok(_described) => self.leaders(partitions),
+            Err(refusal) => refuse(partitions, &refusal),
         }
+    }
+
+    fn leaders(&self, partitions: Vec<TopicPartition>) -> Answers<TopicPartition, BrokerId> {
         let leader = |partition| {
             let leader = self.topology().leader(&partition);
             (partition, leader)

@@ -11,11 +11,12 @@ use kafka_protocol::protocol::Request;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Duration, Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::decode::decode_response;
 use super::encode::{encode_request, request_name, set_correlation};
 use super::handshake::{Established, Exchange, establish};
+use super::pulse::{Monitor, Pulse, SUSPECT_WAIT, pulse};
 use super::reason::{Step, Target};
 use super::sasl;
 use super::versions::Versions;
@@ -25,8 +26,6 @@ use crate::{Connection, Refusal};
 const MAX_IN_FLIGHT: usize = 8;
 /// The most requests that wait to be sent. Who comes then waits for a slot, as long as the request's deadline allows.
 const MAX_QUEUED: usize = 64;
-/// How long anybody waits for a broker whose last connection failed. It is connected to whether somebody waits or not.
-const RECONNECT_WAIT: Duration = Duration::from_secs(1);
 
 /// How a connection is.
 #[derive(Debug, Clone)]
@@ -52,8 +51,10 @@ pub(crate) struct BrokerConnection {
     state: watch::Receiver<State>,
     settings: Arc<Connection>,
     target: Target,
+    monitor: Monitor,
     /// Why the last connection to this address ended, or could not be made.
     previous: Option<Refusal>,
+    opened: Instant,
     _task: JoinSet<()>,
 }
 
@@ -64,25 +65,33 @@ struct Outgoing {
 }
 
 impl BrokerConnection {
-    /// Begins to connect.
-    pub(crate) fn open(settings: Arc<Connection>, target: Target, previous: Option<Refusal>) -> Self {
+    /// Begins to connect, after `previous` to the same address has ended.
+    pub(crate) fn open(settings: Arc<Connection>, target: Target, previous: Option<&Self>) -> Self {
         let (queue, queued) = mpsc::channel(MAX_QUEUED);
         let (report, state) = watch::channel(State::Connecting);
+        let (pulse, monitor) = pulse(previous.is_none_or(|previous| previous.monitor.is_proven()));
         let mut task = JoinSet::new();
         let (of_task, to) = (Arc::clone(&settings), target.clone());
-        task.spawn(async move { run(&of_task, &to, queued, &report).await });
+        task.spawn(async move { run(&of_task, &to, queued, (&report, pulse)).await });
         Self {
             queue,
             state,
             settings,
             target,
-            previous,
+            monitor,
+            previous: previous.map(Self::why_ended),
+            opened: Instant::now(),
             _task: task,
         }
     }
 
     pub(crate) fn state(&self) -> State {
         self.state.borrow().clone()
+    }
+
+    /// Whether a request would be sent at once, to a broker that is not known to hang.
+    pub(crate) fn is_lively(&self) -> bool {
+        matches!(*self.state.borrow(), State::Ready(_)) && self.monitor.is_lively()
     }
 
     /// The newest version of a request up to `limit` that both sides know, as soon as the connection stands.
@@ -102,6 +111,13 @@ impl BrokerConnection {
         let name = request_name::<Req>();
         let encoded = encode_request(&request(version), version, self.settings.client_id());
         let frame = encoded.map_err(Refusal::impossible)?;
+        let address = &self.target.address;
+        let may_wait = self.monitor.clone().may_ask(deadline).await;
+        let until = may_wait.map_err(|silent| {
+            Refusal::unreachable(format!(
+                "{address}: the broker has answered nothing for {silent:.1?}, so {name} was not sent"
+            ))
+        })?;
         let (answer, answered) = oneshot::channel();
         let outgoing = Outgoing { frame, name, answer };
         let asked = async {
@@ -109,23 +125,24 @@ impl BrokerConnection {
             sent.map_err(|_closed| self.why_ended())?;
             answered.await.unwrap_or_else(|_closed| Err(self.why_ended()))
         };
-        let frame = timeout_at(deadline, asked).await.unwrap_or_else(|_elapsed| {
+        let frame = timeout_at(until, asked).await.unwrap_or_else(|_elapsed| {
             let within = begun.elapsed();
-            Err(Refusal::without_answer(format!(
-                "{}: no answer to {name} within {within:.1?}",
-                self.target.address
-            )))
+            let reason = format!("{address}: no answer to {name} within {within:.1?}");
+            if until < deadline {
+                Err(Refusal::unreachable(reason + ", and none to others before"))
+            } else {
+                Err(Refusal::without_answer(reason))
+            }
         })?;
         let decoded = decode_response::<Req>(frame, version);
-        let decoded = decoded
-            .map_err(|reason| Refusal::unreadable(format!("{}: {name}: {reason}", self.target.address)));
+        let decoded = decoded.map_err(|reason| Refusal::unreadable(format!("{address}: {name}: {reason}")));
         decoded.map(|response| (response, version))
     }
 
     async fn versions(&self, deadline: Instant) -> Result<Arc<Versions>, Refusal> {
         let mut state = self.state.clone();
         let wait = match &self.previous {
-            Some(_) => deadline.min(Instant::now() + RECONNECT_WAIT),
+            Some(_) => deadline.min(self.opened + SUSPECT_WAIT),
             None => deadline,
         };
         let decided = state.wait_for(|state| !matches!(state, State::Connecting));
@@ -155,7 +172,7 @@ async fn run(
     settings: &Connection,
     target: &Target,
     queue: mpsc::Receiver<Outgoing>,
-    report: &watch::Sender<State>,
+    (report, pulse): (&watch::Sender<State>, Pulse),
 ) {
     let within = settings.tuning.connect_timeout;
     let mut step = Step::Resolve;
@@ -163,7 +180,7 @@ async fn run(
     let made =
         made.unwrap_or_else(|_elapsed| Err(Refusal::unreachable(target.describe_timeout(step, within))));
     let mut serving = match made {
-        Ok(established) => Serving::new(settings, target, queue, established),
+        Ok(established) => Serving::new(settings, target, queue, (established, pulse)),
         Err(refusal) => return end(report, target, &refusal, false),
     };
     tracing::debug!(address = %target.address, "connected to a broker");
@@ -190,6 +207,7 @@ struct Serving<'s> {
     target: &'s Target,
     queue: mpsc::Receiver<Outgoing>,
     established: Established,
+    pulse: Pulse,
     versions: Arc<Versions>,
     in_flight: HashMap<i32, InFlight>,
     next_correlation: i32,
@@ -211,7 +229,7 @@ impl<'s> Serving<'s> {
         settings: &'s Connection,
         target: &'s Target,
         queue: mpsc::Receiver<Outgoing>,
-        mut established: Established,
+        (mut established, pulse): (Established, Pulse),
     ) -> Self {
         let versions = std::mem::take(&mut established.versions);
         Self {
@@ -219,6 +237,7 @@ impl<'s> Serving<'s> {
             target,
             queue,
             established,
+            pulse,
             versions: Arc::new(versions),
             in_flight: HashMap::new(),
             next_correlation: 0,
@@ -274,6 +293,7 @@ impl<'s> Serving<'s> {
                 deadline,
             },
         );
+        self.pulse.asked();
         self.writing = frame;
         self.is_written = false;
     }
@@ -287,6 +307,7 @@ impl<'s> Serving<'s> {
             )));
         };
         self.step = Step::Requests;
+        self.pulse.answered(self.in_flight.is_empty());
         // Whoever asked may have gone away.
         drop(request.answer.send(Ok(frame)));
         Ok(())
@@ -313,6 +334,7 @@ impl<'s> Serving<'s> {
     }
 
     fn is_hanging(&self) -> Refusal {
+        self.pulse.hung();
         let oldest = self.in_flight.values().min_by_key(|request| request.deadline);
         let name = oldest.map_or("a request", |request| request.name);
         Refusal::lost(format!(

@@ -101,6 +101,9 @@ async fn connect_to(address: SocketAddr, tuning: &Tuning, within: Duration) -> i
     };
     socket.set_keepalive(tuning.has_keepalive)?;
     socket.set_nodelay(true)?;
+    // A connection that is given up sends nothing more: a commit that waited in its buffers could arrive after a newer one
+    // on the next connection.
+    socket.set_zero_linger()?;
     match timeout(within, socket.connect(address)).await {
         Ok(connected) => connected,
         Err(_elapsed) => Err(io::Error::new(

@@ -6,7 +6,6 @@
     reason = "a test that cannot set itself up has failed"
 )]
 
-mod broker;
 mod client;
 mod members;
 mod secured;
@@ -19,9 +18,9 @@ use kafka_admin::{
     RecordTime, RefusalKind, Topic, TopicPartition,
 };
 use sidecar::Problems;
+use testbed::{Kafka, KafkaSettings};
 use tokio::time::Instant;
 
-use crate::broker::Broker;
 use crate::client::Client;
 
 /// How long a broker may take to have its coordinators.
@@ -36,6 +35,18 @@ pub(crate) fn admin(servers: &str, security: RawSecurity) -> Admin {
     let mut problems = Problems::new();
     let connection = Connection::check(raw, &mut problems);
     Admin::new(&connection.unwrap_or_else(|| panic!("{problems}")))
+}
+
+/// A broker that is configured so.
+async fn start(properties: &[(&str, &str)]) -> Kafka {
+    let properties = properties
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let settings = KafkaSettings {
+        properties: properties.collect(),
+        ..KafkaSettings::default()
+    };
+    Kafka::start(&settings).await.unwrap()
 }
 
 fn plain(servers: &str) -> Admin {
@@ -80,15 +91,15 @@ async fn assert_found(admin: &Admin, both: &[TopicPartition]) {
 
 #[tokio::test]
 async fn a_cluster_its_topics_and_where_they_end() {
-    let broker = Broker::start(&[]);
-    let mut client = Client::new(&broker.servers);
+    let broker = start(&[]).await;
+    let mut client = Client::new(broker.bootstrap_servers());
     client.create_topic("a", 2, &[("retention.ms", "5000")]);
     client.produce("a", 0, &[100, 300, 200]);
-    let admin = plain(&broker.servers);
+    let admin = plain(broker.bootstrap_servers());
 
     let cluster = admin.cluster().await.unwrap();
     assert_eq!(cluster.id.as_deref(), Some("AAAAAAAAAAAAAAAAAAAAAA"));
-    assert_eq!(cluster.brokers[0].address, broker.servers);
+    assert_eq!(cluster.brokers[0].address, broker.bootstrap_servers());
     let topics = admin.topics().await.unwrap();
     let topic = topics.iter().find(|topic| topic.name.as_str() == "a").unwrap();
     assert!(topic.id.is_some() && !topic.is_internal);
@@ -155,9 +166,9 @@ async fn offsets_of(admin: &Admin) {
 
 #[tokio::test]
 async fn commits_as_nobodys_member_are_read_listed_described_and_deleted() {
-    let broker = Broker::start(&[]);
-    Client::new(&broker.servers).create_topic("a", 3, &[]);
-    let admin = plain(&broker.servers);
+    let broker = start(&[]).await;
+    Client::new(broker.bootstrap_servers()).create_topic("a", 3, &[]);
+    let admin = plain(broker.bootstrap_servers());
     let partitions = [0, 1].map(|partition| TopicPartition::new("a", partition));
     let offsets = [
         (partitions[0].clone(), offset(0)),
@@ -230,8 +241,8 @@ async fn listed_and_described(admin: &Admin, groups: &[GroupId]) {
 
 #[tokio::test]
 async fn a_tail_without_a_record_is_seen_in_the_log() {
-    let broker = Broker::start(&["--set", "transaction.state.log.num.partitions=1"]);
-    let mut client = Client::new(&broker.servers);
+    let broker = start(&[("transaction.state.log.num.partitions", "1")]).await;
+    let mut client = Client::new(broker.bootstrap_servers());
     client.create_topic("a", 1, &[]);
     // Markers are of now. Records of another time stand in another segment, and a fetch ends with its segment.
     let now = std::time::SystemTime::now()
@@ -241,7 +252,7 @@ async fn a_tail_without_a_record_is_seen_in_the_log() {
     client.produce("a", 0, &[now, now + 100]);
     client.transaction("t", "a", now, true);
     client.transaction("t", "a", now, false);
-    let admin = plain(&broker.servers);
+    let admin = plain(broker.bootstrap_servers());
     let partition = TopicPartition::new("a", 0);
     // The marker of the end is written after the answer.
     let deadline = Instant::now() + TIMEOUT;

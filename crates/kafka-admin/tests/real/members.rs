@@ -7,9 +7,8 @@ use std::time::Duration;
 use kafka_admin::{Admin, GroupDescription, GroupId, GroupType, Refusal, RefusalKind, TopicPartition};
 use tokio::time::{Instant, sleep};
 
-use crate::broker::Broker;
 use crate::client::Client;
-use crate::{offset, plain, values};
+use crate::{offset, plain, start, values};
 
 /// How long Java may take to start a consumer and the group to become stable.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -61,23 +60,24 @@ async fn stable(admin: &Admin, group: &GroupId) -> GroupDescription {
 
 #[tokio::test]
 async fn members_of_each_protocol_are_described_with_what_is_assigned_to_them() {
-    let broker = Broker::start(&[]);
-    let mut client = Client::new(&broker.servers);
+    let broker = start(&[]).await;
+    let mut client = Client::new(broker.bootstrap_servers());
     client.create_topic("a", 2, &[]);
-    let admin = plain(&broker.servers);
-    let start = |tool, group, arguments: &[&str]| Consumer::start(&broker.servers, tool, group, arguments);
+    let admin = plain(broker.bootstrap_servers());
+    let consumer =
+        |tool, group, arguments: &[&str]| Consumer::start(broker.bootstrap_servers(), tool, group, arguments);
     let _consumers = [
-        start(
+        consumer(
             "ConsoleConsumer",
             "classic",
             &["--consumer-property", "group.protocol=classic"],
         ),
-        start(
+        consumer(
             "ConsoleConsumer",
             "consumer",
             &["--consumer-property", "group.protocol=consumer"],
         ),
-        start("ConsoleShareConsumer", "share", &[]),
+        consumer("ConsoleShareConsumer", "share", &[]),
     ];
     let both = [TopicPartition::new("a", 0), TopicPartition::new("a", 1)];
     for (name, group_type) in [

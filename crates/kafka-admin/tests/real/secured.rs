@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use kafka_admin::{RawSecurity, Refusal, RefusalKind, SaslMechanism, SecurityProtocol};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use testbed::{Kafka, KafkaSettings};
 use tokio::time::sleep;
 
 use crate::admin;
-use crate::broker::Broker;
 
 const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
 const PLAIN: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required user_user=\"right\";";
@@ -36,20 +36,24 @@ fn certificates(folder: &Path) {
     }
 }
 
-fn start(folder: &Path, protocol: &str, more: &[String]) -> Broker {
-    let mut settings = vec![
-        format!("listener.security.protocol.map=CLIENT:{protocol},BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT"),
-        "ssl.keystore.type=PEM".to_owned(),
-        format!("ssl.keystore.location={}", folder.join("broker.pem").display()),
-        "ssl.truststore.type=PEM".to_owned(),
-        format!("ssl.truststore.location={}", folder.join("ca.pem").display()),
+async fn start(folder: &Path, protocol: &str, more: &[(String, &str)]) -> Kafka {
+    let map = format!("CLIENT:{protocol},BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT");
+    let file = |name| folder.join(name).display().to_string();
+    let properties = [
+        ("listener.security.protocol.map", map),
+        ("ssl.keystore.type", "PEM".to_owned()),
+        ("ssl.keystore.location", file("broker.pem")),
+        ("ssl.truststore.type", "PEM".to_owned()),
+        ("ssl.truststore.location", file("ca.pem")),
     ];
-    settings.extend_from_slice(more);
-    let mut arguments = vec!["--scram", "user:right"];
-    for setting in &settings {
-        arguments.extend(["--set", setting]);
-    }
-    Broker::start(&arguments)
+    let properties = properties.map(|(key, value)| (key.to_owned(), value));
+    let more = more.iter().map(|(key, value)| (key.clone(), (*value).to_owned()));
+    let settings = KafkaSettings {
+        properties: properties.into_iter().chain(more).collect(),
+        user: Some(("user".to_owned(), "right".to_owned())),
+        ..KafkaSettings::default()
+    };
+    Kafka::start(&settings).await.unwrap()
 }
 
 /// A token that says who one is and is not signed.
@@ -80,8 +84,11 @@ fn with_password(folder: &Path, mechanism: SaslMechanism, password: &str) -> Raw
     }
 }
 
-async fn refused(broker: &Broker, security: RawSecurity) -> Refusal {
-    admin(&broker.servers, security).cluster().await.unwrap_err()
+async fn refused(broker: &Kafka, security: RawSecurity) -> Refusal {
+    admin(broker.bootstrap_servers(), security)
+        .cluster()
+        .await
+        .unwrap_err()
 }
 
 fn with_token(folder: &Path) -> RawSecurity {
@@ -95,22 +102,23 @@ fn with_token(folder: &Path) -> RawSecurity {
 }
 
 /// A broker with three mechanisms, whose sessions end after two seconds.
-fn with_mechanisms(folder: &Path) -> Broker {
-    let listener =
-        |mechanism: &str, key: &str, value: &str| format!("listener.name.client.{mechanism}.{key}={value}");
-    let settings = [
-        "sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN,OAUTHBEARER".to_owned(),
-        "connections.max.reauth.ms=2000".to_owned(),
-        listener("scram-sha-512", "sasl.jaas.config", SCRAM),
-        listener("plain", "sasl.jaas.config", PLAIN),
-        listener("oauthbearer", "sasl.jaas.config", TOKEN),
-        listener(
-            "oauthbearer",
-            "sasl.server.callback.handler.class",
+async fn with_mechanisms(folder: &Path) -> Kafka {
+    let jaas = |mechanism: &str| format!("listener.name.client.{mechanism}.sasl.jaas.config");
+    let properties = [
+        (
+            "sasl.enabled.mechanisms".to_owned(),
+            "SCRAM-SHA-512,PLAIN,OAUTHBEARER",
+        ),
+        ("connections.max.reauth.ms".to_owned(), "2000"),
+        (jaas("scram-sha-512"), SCRAM),
+        (jaas("plain"), PLAIN),
+        (jaas("oauthbearer"), TOKEN),
+        (
+            "listener.name.client.oauthbearer.sasl.server.callback.handler.class".to_owned(),
             TOKEN_CALLBACK,
         ),
     ];
-    start(folder, "SASL_SSL", &settings)
+    start(folder, "SASL_SSL", &properties).await
 }
 
 #[tokio::test]
@@ -119,13 +127,13 @@ async fn each_mechanism_logs_in_and_again_before_its_session_ends_and_each_mista
     let folder = folder.path();
     certificates(folder);
     token(folder, "user");
-    let broker = with_mechanisms(folder);
+    let broker = with_mechanisms(folder).await;
     let admins = [
         with_password(folder, SaslMechanism::ScramSha512, "right"),
         with_password(folder, SaslMechanism::Plain, "right"),
         with_token(folder),
     ]
-    .map(|security| admin(&broker.servers, security));
+    .map(|security| admin(broker.bootstrap_servers(), security));
     // Longer than a session: a connection that does not log in again is closed.
     for _ in 0..8 {
         for admin in &admins {
@@ -169,7 +177,7 @@ async fn a_client_shows_its_own_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     certificates(folder);
-    let broker = start(folder, "SSL", &["ssl.client.auth=required".to_owned()]);
+    let broker = start(folder, "SSL", &[("ssl.client.auth".to_owned(), "required")]).await;
     let without = RawSecurity {
         protocol: SecurityProtocol::Ssl,
         ca_file: Some(folder.join("ca.pem")),
@@ -180,13 +188,13 @@ async fn a_client_shows_its_own_certificate() {
         key_file: Some(folder.join("client.key")),
         ..without.clone()
     };
-    admin(&broker.servers, with).cluster().await.unwrap();
+    admin(broker.bootstrap_servers(), with).cluster().await.unwrap();
     let refusal = refused(&broker, without).await;
     assert!(
         refusal.reason.contains("kafka.security.certificate_file"),
         "{refusal}"
     );
-    let host = broker.servers.replace("127.0.0.1", "localhost");
+    let host = broker.bootstrap_servers().replace("127.0.0.1", "localhost");
     let other_host = RawSecurity {
         protocol: SecurityProtocol::Ssl,
         ca_file: Some(folder.join("ca.pem")),
@@ -205,7 +213,7 @@ async fn a_client_shows_its_own_certificate() {
 async fn sasl_and_tls_against_a_plaintext_listener_are_named() {
     let folder = tempfile::tempdir().unwrap();
     certificates(folder.path());
-    let broker = Broker::start(&[]);
+    let broker = crate::start(&[]).await;
     let sasl = RawSecurity {
         protocol: SecurityProtocol::SaslPlaintext,
         ca_file: None,

@@ -7,7 +7,6 @@
     reason = "a test that cannot set itself up has failed"
 )]
 
-mod broker;
 #[path = "../support/kafka.rs"]
 mod kafka;
 mod secured;
@@ -19,10 +18,9 @@ use kafka_io::{
     Consumer, DeliveryError, Event, GroupProtocol, Membership, Producer, ProducerSettings, Start,
     StartWithout,
 };
-use testbed::{TopicAdmin, commit_offsets};
+use testbed::{Kafka, KafkaSettings, TopicAdmin, commit_offsets};
 use tokio::time::Instant;
 
-use crate::broker::Broker;
 use crate::kafka::{
     PATIENCE, assert_late_drain_is_a_loss, assert_told, assigned, connection, delivered, member, next,
     next_record, out_of_range, produce, record, secured, settings,
@@ -31,16 +29,20 @@ use crate::kafka::{
 /// The broker takes batches of this size.
 const MAX_BYTES: usize = 100_000;
 
-async fn with_topic(broker: &Broker, partitions: i32) -> (Connection, TopicAdmin, Topic) {
-    let connection = connection(&broker.servers);
+async fn with_topic(broker: &Kafka, partitions: i32) -> (Connection, TopicAdmin, Topic) {
+    let connection = connection(broker.bootstrap_servers());
     let topics = TopicAdmin::new(&connection).unwrap();
     let topic = Topic::from("topic");
     topics.create(&topic, partitions).await.unwrap();
     (connection, topics, topic)
 }
 
-fn plain() -> Broker {
-    Broker::start(&["--set", &format!("message.max.bytes={MAX_BYTES}")])
+async fn plain() -> Kafka {
+    let settings = KafkaSettings {
+        properties: vec![("message.max.bytes".to_owned(), MAX_BYTES.to_string())],
+        ..KafkaSettings::default()
+    };
+    Kafka::start(&settings).await.unwrap()
 }
 
 async fn create(topics: &TopicAdmin, topic: &Topic, partitions: i32) {
@@ -60,7 +62,7 @@ async fn topic_id(admin: &Admin, topic: &Topic) -> Option<TopicId> {
 
 #[tokio::test]
 async fn a_topic_that_is_made_anew_or_cut_stops_its_readers_and_has_another_id() {
-    let broker = plain();
+    let broker = plain().await;
     let (connection, topics, topic) = with_topic(&broker, 1).await;
     let admin = Admin::new(&connection);
     let before = topic_id(&admin, &topic).await;
@@ -88,7 +90,7 @@ async fn a_topic_that_is_made_anew_or_cut_stops_its_readers_and_has_another_id()
 
 #[tokio::test]
 async fn members_begin_at_the_commit_or_where_they_are_told() {
-    let broker = plain();
+    let broker = plain().await;
     let (connection, _topics, topic) = with_topic(&broker, 2).await;
     for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
         let group = format!("{protocol:?}");
@@ -124,7 +126,7 @@ async fn members_begin_at_the_commit_or_where_they_are_told() {
 #[tokio::test]
 async fn a_late_drain_is_a_loss_with_both_protocols() {
     for protocol in [GroupProtocol::Classic, GroupProtocol::Consumer] {
-        let broker = plain();
+        let broker = plain().await;
         let (connection, _topics, topic) = with_topic(&broker, 2).await;
         assert_late_drain_is_a_loss(&connection, &topic, protocol).await;
     }
@@ -132,7 +134,7 @@ async fn a_late_drain_is_a_loss_with_both_protocols() {
 
 #[tokio::test]
 async fn the_broker_decides_what_is_too_large_and_the_innocent_can_be_sent_alone() {
-    let broker = plain();
+    let broker = plain().await;
     let (connection, _topics, topic) = with_topic(&broker, 1).await;
     let company = ProducerSettings {
         linger: Duration::from_millis(200),
@@ -172,7 +174,7 @@ async fn the_broker_decides_what_is_too_large_and_the_innocent_can_be_sent_alone
 
 #[tokio::test]
 async fn a_compacted_topic_takes_no_record_without_a_key() {
-    let broker = plain();
+    let broker = plain().await;
     let (connection, topics, _topic) = with_topic(&broker, 1).await;
     let topic = Topic::from("compacted");
     let config = [("cleanup.policy", "compact")];
@@ -206,7 +208,7 @@ fn noise(bytes: usize) -> String {
 
 #[tokio::test]
 async fn an_output_topic_that_is_deleted_is_named_soon() {
-    let broker = plain();
+    let broker = plain().await;
     let (connection, topics, topic) = with_topic(&broker, 1).await;
     let patient = ProducerSettings {
         delivery_timeout: Duration::from_mins(5),
@@ -231,9 +233,13 @@ async fn an_output_topic_that_is_deleted_is_named_soon() {
 
 #[tokio::test]
 async fn sasl_and_tls_against_a_plaintext_listener_are_named() {
-    let broker = plain();
-    let sasl = secured(&broker.servers, SecurityProtocol::SaslPlaintext, Some("secret"));
+    let broker = plain().await;
+    let sasl = secured(
+        broker.bootstrap_servers(),
+        SecurityProtocol::SaslPlaintext,
+        Some("secret"),
+    );
     assert_told(&sasl, &["does not use SASL", "kafka.security.protocol"]).await;
-    let tls = secured(&broker.servers, SecurityProtocol::Ssl, None);
+    let tls = secured(broker.bootstrap_servers(), SecurityProtocol::Ssl, None);
     assert_told(&tls, &["the port does not speak TLS", "kafka.security.protocol"]).await;
 }

@@ -6,8 +6,8 @@ use kafka_admin::{Connection, Partition, RawKafka, RawSecurity, SaslMechanism, S
 use kafka_io::{Consumer, Event, Start};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use sidecar::Problems;
+use testbed::{Kafka, KafkaSettings};
 
-use crate::broker::Broker;
 use crate::kafka::{assert_told, connection, next, secured};
 
 const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
@@ -27,9 +27,9 @@ fn certificates(folder: &Path) {
     std::fs::write(folder.join("broker.pem"), key.serialize_pem() + &broker.pem()).unwrap();
 }
 
-fn with(broker: &Broker, folder: &Path, password: &str, mechanism: SaslMechanism) -> Connection {
+fn with(broker: &Kafka, folder: &Path, password: &str, mechanism: SaslMechanism) -> Connection {
     let raw = RawKafka {
-        bootstrap_servers: broker.servers.clone(),
+        bootstrap_servers: broker.bootstrap_servers().to_owned(),
         security: RawSecurity {
             protocol: SecurityProtocol::SaslSsl,
             ca_file: Some(folder.join("ca.pem")),
@@ -47,25 +47,25 @@ fn with(broker: &Broker, folder: &Path, password: &str, mechanism: SaslMechanism
 async fn each_mistake_with_a_secured_broker_names_its_setting() {
     let folder = tempfile::tempdir().unwrap();
     certificates(folder.path());
-    let keystore = format!(
-        "ssl.keystore.location={}",
-        folder.path().join("broker.pem").display()
-    );
-    let jaas = format!("listener.name.client.scram-sha-512.sasl.jaas.config={SCRAM}");
-    let broker = Broker::start(&[
-        "--scram",
-        "user:right",
-        "--set",
-        "listener.security.protocol.map=CLIENT:SASL_SSL,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "--set",
-        "sasl.enabled.mechanisms=SCRAM-SHA-512",
-        "--set",
-        &jaas,
-        "--set",
-        "ssl.keystore.type=PEM",
-        "--set",
-        &keystore,
-    ]);
+    let keystore = folder.path().join("broker.pem");
+    let properties = [
+        (
+            "listener.security.protocol.map",
+            "CLIENT:SASL_SSL,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        ),
+        ("sasl.enabled.mechanisms", "SCRAM-SHA-512"),
+        ("listener.name.client.scram-sha-512.sasl.jaas.config", SCRAM),
+        ("ssl.keystore.type", "PEM"),
+        ("ssl.keystore.location", keystore.to_str().unwrap()),
+    ];
+    let settings = KafkaSettings {
+        properties: properties
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .to_vec(),
+        user: Some(("user".to_owned(), "right".to_owned())),
+        ..KafkaSettings::default()
+    };
+    let broker = Kafka::start(&settings).await.unwrap();
     let scram = |password| with(&broker, folder.path(), password, SaslMechanism::ScramSha512);
     let start = [(Partition(0), Start::At(0))];
     let (consumer, mut events) =
@@ -75,10 +75,14 @@ async fn each_mistake_with_a_secured_broker_names_its_setting() {
     assert_told(&scram("wrong"), &["kafka.security.password"]).await;
     let plain = with(&broker, folder.path(), "right", SaslMechanism::Plain);
     assert_told(&plain, &["kafka.security.sasl_mechanism"]).await;
-    let unknown = secured(&broker.servers, SecurityProtocol::SaslSsl, Some("right"));
+    let unknown = secured(
+        broker.bootstrap_servers(),
+        SecurityProtocol::SaslSsl,
+        Some("right"),
+    );
     assert_told(&unknown, &["kafka.security.ca_file"]).await;
     assert_told(
-        &connection(&broker.servers),
+        &connection(broker.bootstrap_servers()),
         &["may expect TLS", "kafka.security.protocol"],
     )
     .await;
