@@ -7,7 +7,6 @@ use std::ops::Range;
 use anyhow::Context as _;
 use kafka_admin::{
     Admin, ByPartition, Isolation, LogEnd, Offset, Partition, RefusalKind, Topic, TopicDescription,
-    TopicPartition,
 };
 use kafka_io::{Consumer, Start};
 
@@ -243,11 +242,10 @@ async fn empty(
         .iter()
         .filter_map(|(partition, position)| Some((topic.partition(partition.0), Offset::new(*position)?)))
         .collect();
-    let from: BTreeMap<TopicPartition, Offset> = asked.iter().cloned().collect();
     let sections = admin.log_sections(&asked, TAIL_BYTES).await;
     let empty = sections.into_iter().filter_map(|(of, section)| {
-        let from = *from.get(&of)?;
-        let until = section.ok()?.empty_until(from, isolation);
+        let section = section.ok()?;
+        let (from, until) = (section.from, section.empty_until(isolation));
         (until > from).then(|| (of.partition, from.get()..until.get()))
     });
     empty.collect()

@@ -1,6 +1,7 @@
 //! Owns [`Admin`], which asks: one broker, or whichever answers. Families of requests are in `requests/`.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ use crate::wire::{BrokerConnection, Origin};
 use crate::{BrokerId, Connection, Refusal, RefusalKind};
 
 /// If the first broker does not answer in this time, the next is asked too.
-const NEXT_BROKER_AFTER: Duration = Duration::from_secs(1);
+const NEXT_BROKER_AFTER: Duration = Duration::from_millis(300);
+/// No time-out is longer: further away there may be no point in time.
+const MAX_TIMEOUT: Duration = Duration::from_hours(24);
 /// The most brokers of which one is asked what any of them knows.
 const MAX_CANDIDATES: usize = 16;
 
@@ -36,12 +39,13 @@ impl Admin {
     /// A client of this cluster. It connects when it is asked.
     pub fn new(connection: &Connection) -> Self {
         let settings = Arc::new(connection.clone());
+        let topology = Topology::new(settings.tuning.metadata_max_age);
         Self {
             timeout: settings.tuning.request_timeout,
             purpose: Purpose::Reading,
             shared: Arc::new(Shared {
                 pool: Pool::new(settings),
-                topology: Topology::default(),
+                topology,
             }),
         }
     }
@@ -64,7 +68,7 @@ impl Admin {
     }
 
     pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
+        Instant::now() + self.timeout.min(MAX_TIMEOUT)
     }
 
     pub(crate) fn topology(&self) -> &Topology {
@@ -75,15 +79,6 @@ impl Admin {
         self.shared.pool.settings()
     }
 
-    /// The newest version of a request that a broker knows.
-    pub(crate) async fn version<Req: Request>(
-        &self,
-        broker: BrokerId,
-        deadline: Instant,
-    ) -> Result<i16, Refusal> {
-        self.connection(broker)?.version::<Req>(i16::MAX, deadline).await
-    }
-
     /// Asks a broker, in the newest version that it knows.
     pub(crate) async fn ask<Req: Request>(
         &self,
@@ -91,18 +86,18 @@ impl Admin {
         deadline: Instant,
         request: impl FnOnce(i16) -> Req,
     ) -> Result<(Req::Response, i16), Refusal> {
-        self.ask_up_to(i16::MAX, broker, deadline, request).await
+        self.ask_in(0..=i16::MAX, broker, deadline, request).await
     }
 
-    /// Asks a broker, in the newest version up to `limit` that it knows.
-    pub(crate) async fn ask_up_to<Req: Request>(
+    /// Asks a broker, in the newest of these versions that it knows.
+    pub(crate) async fn ask_in<Req: Request>(
         &self,
-        limit: i16,
+        versions: RangeInclusive<i16>,
         broker: BrokerId,
         deadline: Instant,
         request: impl FnOnce(i16) -> Req,
     ) -> Result<(Req::Response, i16), Refusal> {
-        self.connection(broker)?.ask(limit, deadline, request).await
+        self.connection(broker)?.ask(versions, deadline, request).await
     }
 
     /// Asks whichever broker answers first: those that are connected before others, the next if one hesitates.
@@ -125,7 +120,7 @@ impl Admin {
                 let (admin, request) = (self.clone(), request.clone());
                 asked.spawn(async move {
                     let connection = admin.shared.pool.get(&address, origin, Purpose::Reading)?;
-                    connection.ask(i16::MAX, deadline, request).await
+                    connection.ask(0..=i16::MAX, deadline, request).await
                 });
             }
             tokio::select! {

@@ -85,6 +85,14 @@ impl Refusal {
         Self::of(Code::InvalidRequest, Some(&reason))
     }
 
+    /// Whether the broker may not be the one to ask any more, as far as nobody has heard of it.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            "REQUEST_TIMED_OUT" | "NETWORK_EXCEPTION" | "BROKER_NOT_AVAILABLE"
+        )
+    }
+
     /// Whether it may pass as soon as it is known again who leads or coordinates.
     pub(crate) fn is_stale(&self) -> bool {
         matches!(
@@ -95,6 +103,10 @@ impl Refusal {
                 | "LEADER_NOT_AVAILABLE"
                 | "OFFSET_NOT_AVAILABLE"
                 | "REPLICA_NOT_AVAILABLE"
+                | "KAFKA_STORAGE_ERROR"
+                | "LISTENER_NOT_FOUND"
+                | "UNKNOWN_TOPIC_ID"
+                | "INCONSISTENT_TOPIC_ID"
                 | "UNKNOWN_TOPIC_OR_PARTITION"
                 | "NOT_COORDINATOR"
                 | "COORDINATOR_NOT_AVAILABLE"
@@ -107,6 +119,16 @@ impl Refusal {
     /// Whether the broker cannot be connected to: asking it again is of no use, another may have its place.
     pub(crate) fn is_unreachable(&self) -> bool {
         self.code == "BROKER_NOT_AVAILABLE"
+    }
+
+    /// Whether a request that was refused so has changed nothing, and may be sent again.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.is_coordinators() || self.is_unreachable()
+    }
+
+    /// Whether the broker does not know the request in a version that it was asked in.
+    pub(crate) fn is_unsupported(&self) -> bool {
+        self.code == "UNSUPPORTED_VERSION"
     }
 
     /// Whether it is about a group's coordinator.
@@ -145,7 +167,8 @@ fn kind(code: Code) -> RefusalKind {
         | Code::CorruptMessage
         | Code::UnknownServerError => RefusalKind::Passing,
         Code::UnknownTopicOrPartition | Code::UnknownTopicId => RefusalKind::UnknownPartition,
-        Code::UnknownMemberId
+        Code::NonEmptyGroup
+        | Code::UnknownMemberId
         | Code::IllegalGeneration
         | Code::FencedInstanceId
         | Code::StaleMemberEpoch
@@ -153,7 +176,9 @@ fn kind(code: Code) -> RefusalKind {
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
+        | Code::DelegationTokenAuthorizationFailed
         | Code::SaslAuthenticationFailed => RefusalKind::Denied,
+        code if code.is_retriable() => RefusalKind::Passing,
         _ => RefusalKind::Permanent,
     }
 }
@@ -185,6 +210,7 @@ fn describe(code: Code) -> &'static str {
         Code::UnknownMemberId | Code::IllegalGeneration | Code::FencedInstanceId | Code::StaleMemberEpoch => {
             "the group has members, and only they may commit"
         }
+        Code::NonEmptyGroup => "the group has members",
         Code::GroupSubscribedToTopic => "the group has members that subscribe to the topic",
         Code::TopicAuthorizationFailed => "the client's user has no permission on the topic",
         Code::GroupAuthorizationFailed => "the client's user has no permission on the group",

@@ -21,7 +21,9 @@ pub use offsets::{LogEnd, RecordTime, TimedOffset};
 pub use tail::Isolation;
 pub use topics::{PartitionDescription, TopicDescription};
 
-use std::collections::BTreeMap;
+pub(crate) use scatter::Answers;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::protocol::StrBytes;
@@ -52,6 +54,26 @@ fn by_topic<'p>(partitions: impl IntoIterator<Item = &'p TopicPartition>) -> BTr
         topics.entry(topic).or_default().push(partition.0);
     }
     topics
+}
+
+/// What an answer says of each partition that was asked about; what else it has is left out.
+fn pick<V>(
+    partitions: Vec<TopicPartition>,
+    answers: impl IntoIterator<Item = (TopicPartition, V)>,
+) -> ByPartition<V> {
+    let mut answers: HashMap<_, _> = answers.into_iter().collect();
+    let picked = partitions.into_iter().map(|partition| {
+        let answer = answers.remove(&partition);
+        let answer = answer.ok_or_else(|| Refusal::missing("partition that was asked about"));
+        (partition, answer)
+    });
+    picked.collect()
+}
+
+/// Each once.
+fn unique<K: Clone + Ord>(things: &[K]) -> Vec<K> {
+    let unique: BTreeSet<_> = things.iter().collect();
+    unique.into_iter().cloned().collect()
 }
 
 /// The same refusal for each.

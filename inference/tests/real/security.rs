@@ -87,7 +87,7 @@ async fn a_broker_with_tls_and_scram_takes_the_right_secret_and_a_wrong_one_is_n
     let wrong = stage.worker("checkpoint", &secret("wrong-secret")).await;
     let named = until(PATIENCE, async || {
         let (status, page) = wrong.get("/readyz?verbose").await?;
-        (status == 503 && page.contains("kafka.security.password")).then_some(())
+        (status == 503 && page.contains("check kafka.security.username, password")).then_some(())
     });
     named.await.unwrap_or_else(|| panic!("{}", wrong.log()));
     assert!(!wrong.log().contains("wrong-secret"), "a secret is never told");

@@ -52,12 +52,16 @@ impl Admin {
     ) -> Result<MetadataResponse, Refusal> {
         let (response, _version) = self.ask_any(deadline, request).await?;
         Refusal::check(response.error_code, None)?;
-        if !response.brokers.is_empty() {
-            self.set_brokers(response.brokers.iter().filter_map(|broker| {
-                let address = Address::advertised(&broker.host, broker.port)?;
-                Some((BrokerId(broker.node_id.0), address))
-            }));
+        if response.brokers.is_empty() {
+            // What it says of topics and groups is as empty.
+            return Err(Refusal::unreachable(
+                "the broker that answers has not heard of the cluster yet",
+            ));
         }
+        self.set_brokers(response.brokers.iter().filter_map(|broker| {
+            let address = Address::advertised(&broker.host, broker.port)?;
+            Some((BrokerId(broker.node_id.0), address))
+        }));
         Ok(response)
     }
 

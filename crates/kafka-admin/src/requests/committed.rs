@@ -15,14 +15,16 @@ use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use kafka_protocol::messages::{
-    OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, OffsetFetchResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest,
+    OffsetFetchResponse,
 };
-use kafka_protocol::protocol::StrBytes;
+use kafka_protocol::protocol::{Request, StrBytes};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::scatter::Answers;
-use super::{ByGroup, ByPartition, by_topic, group_id, refuse, str_bytes, topic_name};
+use super::scatter::PAUSES;
+use super::{ByGroup, ByPartition, by_topic, group_id, pick, refuse, str_bytes, topic_name, unique};
 use crate::{Admin, BrokerId, GroupId, Offset, Refusal, Topic, TopicPartition};
 
 /// The most groups of one request: a group with 100 partitions has an answer of about 3 kB.
@@ -31,6 +33,9 @@ const GROUPS_PER_REQUEST: usize = 100;
 const MANY_SINCE: i16 = 8;
 /// Nobody's generation.
 const NO_GENERATION: i32 = -1;
+
+/// What an answer says of each partition; `None` if there is no commit.
+type Raw = ByPartition<Option<Committed>>;
 
 /// What a group has committed in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +49,8 @@ pub struct Committed {
 }
 
 impl Admin {
-    /// What each group has committed, in all partitions. A group that is not there has nothing.
+    /// What each group has committed, in all partitions. A group that is not there has nothing. Topics that may not be
+    /// described are left out by the brokers; [`Self::committed_in`] names them.
     pub async fn committed(&self, groups: &[GroupId]) -> ByGroup<ByPartition<Committed>> {
         let mut all = Vec::with_capacity(groups.len());
         self.committed_each(groups, |group, answer| all.push((group, answer)))
@@ -62,8 +68,11 @@ impl Admin {
         let ask = |admin: Admin, deadline, broker, groups| async move {
             admin.ask_committed(deadline, broker, groups, None).await
         };
-        self.scatter_groups(groups.to_vec(), GROUPS_PER_REQUEST, ask, on_answer)
-            .await;
+        let mut on_answer = on_answer;
+        self.scatter_groups(groups.to_vec(), GROUPS_PER_REQUEST, ask, |group, answer| {
+            on_answer(group, answer.map(there));
+        })
+        .await;
     }
 
     /// What a group has committed, in all partitions.
@@ -71,10 +80,10 @@ impl Admin {
     /// # Errors
     /// If nobody answers, or the group is refused as a whole.
     pub async fn committed_in_all(&self, group: &GroupId) -> Result<ByPartition<Committed>, Refusal> {
-        self.ask_group(group, |admin, deadline, broker, groups| async move {
+        let answers = self.ask_group(group, |admin, deadline, broker, groups| async move {
             admin.ask_committed(deadline, broker, groups, None).await
-        })
-        .await
+        });
+        answers.await.map(there)
     }
 
     /// What a group has committed in these partitions. A partition without a commit is left out.
@@ -89,18 +98,26 @@ impl Admin {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        self.ask_group(group, |admin, deadline, broker, groups| {
-            let partitions = partitions.to_vec();
+        let partitions = unique(partitions);
+        let answers = self.ask_group(group, |admin, deadline, broker, groups| {
+            let partitions = partitions.clone();
             async move {
                 admin
                     .ask_committed(deadline, broker, groups, Some(partitions))
                     .await
             }
-        })
-        .await
+        });
+        let answers = answers.await?;
+        let picked = pick(partitions, answers).into_iter();
+        Ok(there(picked.map(|(partition, answer)| {
+            (partition, answer.and_then(|answer| answer))
+        })))
     }
 
     /// Commits offsets for a group that has no members, with `metadata` beside each.
+    ///
+    /// A commit whose answer is lost is not sent again, since it may have been stored, or may be later than the next one: what
+    /// a broker has received before its connection was lost it may still carry out.
     ///
     /// # Errors
     /// If nobody answers, or the group is refused as a whole.
@@ -111,29 +128,22 @@ impl Admin {
         metadata: &str,
     ) -> Result<ByPartition<()>, Refusal> {
         let metadata = str_bytes(metadata);
-        self.ask_group(group, |admin, deadline, broker, groups| {
-            let (offsets, metadata) = (offsets.to_vec(), metadata.clone());
-            async move {
-                let commit = |group| commit_request(group, &offsets, &metadata);
-                let group = groups.into_iter().next();
-                let Some(group) = group else { return Vec::new() };
-                let request = |_version| commit(&group);
-                let answer = admin.committing().ask(broker, deadline, request).await;
-                let committed = answer.and_then(|(response, _version)| {
-                    unless_moved(response.topics.into_iter().flat_map(|topic| {
-                        let name = Topic::from(topic.name.as_str());
-                        let partitions = topic.partitions.into_iter();
-                        partitions
-                            .map(move |answer| (name.partition(answer.partition_index), answer.error_code))
-                    }))
-                });
-                vec![(group, committed)]
-            }
+        let request = |_version| commit_request(group, offsets, &metadata);
+        let partitions = offsets.iter().map(|(partition, _)| partition.clone());
+        let partitions = partitions.collect::<Vec<_>>();
+        self.write(group, &partitions, request, |response: OffsetCommitResponse| {
+            let topics = response.topics.into_iter().flat_map(|topic| {
+                let name = Topic::from(topic.name.as_str());
+                let partitions = topic.partitions.into_iter();
+                partitions.map(move |answer| (name.partition(answer.partition_index), answer.error_code))
+            });
+            Ok(topics.collect())
         })
         .await
     }
 
-    /// Deletes what a group has committed in these partitions. Needs Kafka 2.4.
+    /// Deletes what a group has committed in these partitions. Needs Kafka 2.4. A deletion whose answer is lost is not sent
+    /// again, as in [`Self::commit`].
     ///
     /// # Errors
     /// If nobody answers, or the group is refused as a whole.
@@ -142,26 +152,51 @@ impl Admin {
         group: &GroupId,
         partitions: &[TopicPartition],
     ) -> Result<ByPartition<()>, Refusal> {
-        self.ask_group(group, |admin, deadline, broker, groups| {
-            let partitions = partitions.to_vec();
-            async move {
-                let group = groups.into_iter().next();
-                let Some(group) = group else { return Vec::new() };
-                let request = |_version| delete_request(&group, &partitions);
-                let answer = admin.committing().ask(broker, deadline, request).await;
-                let deleted = answer.and_then(|(response, _version)| {
-                    Refusal::check(response.error_code, None)?;
-                    unless_moved(response.topics.into_iter().flat_map(|topic| {
-                        let name = Topic::from(topic.name.as_str());
-                        let partitions = topic.partitions.into_iter();
-                        partitions
-                            .map(move |answer| (name.partition(answer.partition_index), answer.error_code))
-                    }))
-                });
-                vec![(group, deleted)]
-            }
+        let request = |_version| delete_request(group, partitions);
+        self.write(group, partitions, request, |response: OffsetDeleteResponse| {
+            Refusal::check(response.error_code, None)?;
+            let topics = response.topics.into_iter().flat_map(|topic| {
+                let name = Topic::from(topic.name.as_str());
+                let partitions = topic.partitions.into_iter();
+                partitions.map(move |answer| (name.partition(answer.partition_index), answer.error_code))
+            });
+            Ok(topics.collect())
         })
         .await
+    }
+
+    /// Asks a group's coordinator to change something, until one takes it.
+    async fn write<Req: Request>(
+        &self,
+        group: &GroupId,
+        partitions: &[TopicPartition],
+        request: impl Fn(i16) -> Req,
+        answers: impl Fn(Req::Response) -> Result<Vec<(TopicPartition, i16)>, Refusal>,
+    ) -> Result<ByPartition<()>, Refusal> {
+        let partitions = unique(partitions);
+        let deadline = self.deadline();
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let written = async {
+                let broker = self.coordinator(group, deadline).await?;
+                let answer = self.committing().ask(broker, deadline, &request).await;
+                let answered = answer.and_then(|(response, _version)| answers(response));
+                let written = answered.and_then(|answers| unless_moved(partitions.clone(), answers));
+                if written
+                    .as_ref()
+                    .is_err_and(|refusal| refusal.is_stale() || refusal.is_silence())
+                {
+                    self.topology().doubt_coordinator(broker, [group]);
+                }
+                written
+            };
+            match (written.await, pauses.next()) {
+                (Err(refusal), Some(pause)) if refusal.is_unsent() && Instant::now() + pause < deadline => {
+                    sleep(pause).await;
+                }
+                (written, _) => return written,
+            }
+        }
     }
 
     async fn ask_committed(
@@ -170,17 +205,16 @@ impl Admin {
         broker: BrokerId,
         groups: Vec<GroupId>,
         partitions: Option<Vec<TopicPartition>>,
-    ) -> Answers<GroupId, ByPartition<Committed>> {
-        let version = match self.version::<OffsetFetchRequest>(broker, deadline).await {
-            Ok(version) => version,
-            Err(refusal) => return refuse(groups, &refusal),
-        };
-        if version < MANY_SINCE {
-            return self.ask_one_by_one(deadline, broker, groups, partitions).await;
-        }
+    ) -> Answers<GroupId, Raw> {
         let request = |_version| fetch_many(&groups, partitions.as_deref());
-        match self.ask(broker, deadline, request).await {
+        match self
+            .ask_in(MANY_SINCE..=i16::MAX, broker, deadline, request)
+            .await
+        {
             Ok((response, _version)) => many(groups, response),
+            Err(refusal) if refusal.is_unsupported() => {
+                self.ask_one_by_one(deadline, broker, groups, partitions).await
+            }
             Err(refusal) => refuse(groups, &refusal),
         }
     }
@@ -191,13 +225,13 @@ impl Admin {
         broker: BrokerId,
         groups: Vec<GroupId>,
         partitions: Option<Vec<TopicPartition>>,
-    ) -> Answers<GroupId, ByPartition<Committed>> {
+    ) -> Answers<GroupId, Raw> {
         let mut asked = JoinSet::new();
         for group in groups {
             let (admin, partitions) = (self.clone(), partitions.clone());
             asked.spawn(async move {
                 let request = |_version| fetch_one(&group, partitions.as_deref());
-                let answer = admin.ask_up_to(MANY_SINCE - 1, broker, deadline, request).await;
+                let answer = admin.ask_in(0..=MANY_SINCE - 1, broker, deadline, request).await;
                 (group, answer.and_then(|(response, _version)| one(response)))
             });
         }
@@ -236,7 +270,7 @@ fn fetch_one(group: &GroupId, partitions: Option<&[TopicPartition]>) -> OffsetFe
         .with_topics(topics)
 }
 
-fn many(groups: Vec<GroupId>, response: OffsetFetchResponse) -> Answers<GroupId, ByPartition<Committed>> {
+fn many(groups: Vec<GroupId>, response: OffsetFetchResponse) -> Answers<GroupId, Raw> {
     let answers = response.groups.into_iter();
     let mut answers: HashMap<_, _> = answers.map(|answer| (answer.group_id.clone(), answer)).collect();
     let answer = |group: GroupId| {
@@ -248,14 +282,11 @@ fn many(groups: Vec<GroupId>, response: OffsetFetchResponse) -> Answers<GroupId,
             let mut all = Vec::with_capacity(count);
             for topic in answer.topics {
                 let name = Topic::from(topic.name.as_str());
-                all.extend(topic.partitions.into_iter().filter_map(|answer| {
+                all.extend(topic.partitions.into_iter().map(|answer| {
                     let epoch = answer.committed_leader_epoch;
                     let committed = committed(answer.committed_offset, epoch, answer.metadata);
-                    with_refusal(
-                        name.partition(answer.partition_index),
-                        answer.error_code,
-                        committed,
-                    )
+                    let committed = Refusal::check(answer.error_code, None).map(|()| committed);
+                    (name.partition(answer.partition_index), committed)
                 }));
             }
             Ok(all)
@@ -265,19 +296,16 @@ fn many(groups: Vec<GroupId>, response: OffsetFetchResponse) -> Answers<GroupId,
     groups.into_iter().map(answer).collect()
 }
 
-fn one(response: OffsetFetchResponse) -> Result<ByPartition<Committed>, Refusal> {
+fn one(response: OffsetFetchResponse) -> Result<Raw, Refusal> {
     Refusal::check(response.error_code, None)?;
     let mut all = Vec::new();
     for topic in response.topics {
         let name = Topic::from(topic.name.as_str());
-        all.extend(topic.partitions.into_iter().filter_map(|answer| {
+        all.extend(topic.partitions.into_iter().map(|answer| {
             let epoch = answer.committed_leader_epoch;
             let committed = committed(answer.committed_offset, epoch, answer.metadata);
-            with_refusal(
-                name.partition(answer.partition_index),
-                answer.error_code,
-                committed,
-            )
+            let committed = Refusal::check(answer.error_code, None).map(|()| committed);
+            (name.partition(answer.partition_index), committed)
         }));
     }
     Ok(all)
@@ -292,15 +320,14 @@ fn committed(offset: i64, leader_epoch: i32, metadata: Option<StrBytes>) -> Opti
     })
 }
 
-fn with_refusal<V>(
-    partition: TopicPartition,
-    code: i16,
-    value: Option<V>,
-) -> Option<(TopicPartition, Result<V, Refusal>)> {
-    match Refusal::check(code, None) {
-        Ok(()) => value.map(|value| (partition, Ok(value))),
-        Err(refusal) => Some((partition, Err(refusal))),
-    }
+/// Without the partitions in which there is no commit.
+fn there(
+    answers: impl IntoIterator<Item = (TopicPartition, Result<Option<Committed>, Refusal>)>,
+) -> ByPartition<Committed> {
+    let there = answers
+        .into_iter()
+        .filter_map(|(partition, answer)| Some((partition, answer.transpose()?)));
+    there.collect()
 }
 
 fn commit_request(
@@ -341,10 +368,14 @@ fn delete_request(group: &GroupId, partitions: &[TopicPartition]) -> OffsetDelet
 }
 
 /// What is said of each partition. That the group has another coordinator is said of each, and is about the group.
-fn unless_moved(answers: impl Iterator<Item = (TopicPartition, i16)>) -> Result<ByPartition<()>, Refusal> {
-    let mut all = Vec::new();
-    for (partition, code) in answers {
-        match Refusal::check(code, None) {
+fn unless_moved(
+    partitions: Vec<TopicPartition>,
+    answers: Vec<(TopicPartition, i16)>,
+) -> Result<ByPartition<()>, Refusal> {
+    let mut all = Vec::with_capacity(answers.len());
+    for (partition, code) in pick(partitions, answers) {
+        let answer = code.and_then(|code| Refusal::check(code, None));
+        match answer {
             Err(refusal) if refusal.is_coordinators() => return Err(refusal),
             answer => all.push((partition, answer)),
         }

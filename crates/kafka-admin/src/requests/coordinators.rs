@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::scatter::{Answers, Scatter};
+use super::topics::is_silent;
 use super::{refuse, str_bytes};
 use crate::connection::Address;
 use crate::{Admin, BrokerId, GroupId, Refusal};
@@ -50,30 +51,52 @@ impl Admin {
         let deadline = self.deadline();
         let (finder, asker) = (self.clone(), self.clone());
         let scatter = Scatter {
+            locate: |broker| self.topology().address(broker),
             know: |groups, since| self.topology().know_coordinators(groups, since),
             find: move |groups: Vec<GroupId>| {
                 let admin = finder.clone();
                 async move { admin.find_coordinators(groups, deadline).await }
             },
-            ask: move |broker, groups| ask(asker.clone(), deadline, broker, groups),
+            ask: move |broker, groups| {
+                let (admin, asking) = (asker.clone(), ask(asker.clone(), deadline, broker, groups));
+                async move {
+                    let answers = asking.await;
+                    let silent = answers.iter().filter(|(_, answer)| is_silent(answer));
+                    admin
+                        .topology()
+                        .doubt_coordinator(broker, silent.map(|(group, _)| group));
+                    answers
+                }
+            },
             per_request,
             deadline,
         };
         scatter.run(groups, on_answer).await;
     }
 
+    /// Who coordinates a group.
+    pub(super) async fn coordinator(&self, group: &GroupId, deadline: Instant) -> Result<BrokerId, Refusal> {
+        let (mut known, unknown) = self.topology().know_coordinators(vec![group.clone()], None);
+        known.extend(self.find_coordinators(unknown, deadline).await);
+        let found = known.pop().map(|(_, broker)| broker);
+        found.unwrap_or_else(|| Err(Refusal::missing("group that was asked about")))
+    }
+
     async fn find_coordinators(&self, groups: Vec<GroupId>, deadline: Instant) -> Answers<GroupId, BrokerId> {
-        let mut found = Vec::with_capacity(groups.len());
+        let mut asked = JoinSet::new();
         for some in groups.chunks(GROUPS_PER_REQUEST) {
-            let answers = self.ask_coordinators(some, deadline).await;
-            let known = answers.iter().filter_map(|(group, answer)| {
-                let broker = answer.as_ref().ok()?;
-                Some((group.clone(), *broker))
+            let (admin, some, asked_at) = (self.clone(), some.to_vec(), Instant::now());
+            asked.spawn(async move {
+                let answers = admin.ask_coordinators(&some, deadline).await;
+                let known = answers.iter().filter_map(|(group, answer)| {
+                    let broker = answer.as_ref().ok()?;
+                    Some((group.clone(), *broker))
+                });
+                admin.topology().set_coordinators(known, asked_at);
+                answers
             });
-            self.topology().set_coordinators(known);
-            found.extend(answers);
         }
-        found
+        asked.join_all().await.into_iter().flatten().collect()
     }
 
     async fn ask_coordinators(&self, groups: &[GroupId], deadline: Instant) -> Answers<GroupId, BrokerId> {

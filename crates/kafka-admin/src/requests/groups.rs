@@ -27,6 +27,7 @@ const GROUPS_PER_REQUEST: usize = 100;
 const CONSUMER: &str = "consumer";
 /// The state in which brokers before Kafka 4.0 describe a group that is not there.
 const DEAD: &str = "Dead";
+const NO_GROUP: &str = "GROUP_ID_NOT_FOUND";
 
 /// A group, as a broker lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +117,11 @@ impl Admin {
         while let Some(answered) = asked.join_next().await {
             match answered {
                 Ok((broker, answer)) => on_answer(broker, answer),
-                Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+                Err(failed) => {
+                    if let Ok(panicked) = failed.try_into_panic() {
+                        std::panic::resume_unwind(panicked);
+                    }
+                }
             }
         }
         Ok(())
@@ -144,7 +149,7 @@ impl Admin {
         let described = described.into_iter().next().map(|(_, described)| described);
         match described {
             Some(Ok(group)) => Ok(group.members.len()),
-            Some(Err(refusal)) if refusal.code == "GROUP_ID_NOT_FOUND" => Ok(0),
+            Some(Err(refusal)) if refusal.code == NO_GROUP => Ok(0),
             Some(Err(refusal)) => Err(refusal),
             None => Err(Refusal::missing("group that was asked about")),
         }
@@ -224,10 +229,19 @@ async fn describe_classic(
     };
     let answers = response.groups.iter().map(|group| {
         let checked = Refusal::check(group.error_code, group.error_message.as_deref());
+        let checked = checked.map_err(of_another_kind);
         let described = checked.and_then(|()| classic_group(broker, group));
         (group.group_id.as_str(), described)
     });
     pick(groups, answers)
+}
+
+/// Kafka 4 says that there is no such group of one that is a share group, or Kafka Streams', in words.
+fn of_another_kind(refusal: Refusal) -> Refusal {
+    if refusal.code == NO_GROUP && refusal.reason.contains("is not a") {
+        return Refusal::of(ResponseError::InconsistentGroupProtocol, Some(&refusal.reason));
+    }
+    refusal
 }
 
 /// The answers to what was asked; what else the response has is left out.

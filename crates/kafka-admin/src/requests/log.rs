@@ -11,7 +11,7 @@ use kafka_protocol::messages::fetch_response::PartitionData;
 use tokio::time::Instant;
 
 use super::scatter::Answers;
-use super::{ByPartition, refuse, topic_name};
+use super::{ByPartition, pick, refuse, topic_name};
 use crate::{Admin, BrokerId, Offset, Refusal, Topic, TopicPartition};
 
 /// The most partitions of one request; each may have a batch that is larger than was asked for.
@@ -30,13 +30,19 @@ const HEADER_BYTES: usize = 61;
 const BEFORE_LENGTH_COUNTS: usize = 12;
 const MAGIC_AT: usize = 16;
 const MAGIC: u8 = 2;
+/// The leader has given each record the time at which it was appended, which is the largest timestamp.
+const IS_LOG_APPEND_TIME: i16 = 1 << 3;
 const IS_TRANSACTIONAL: i16 = 1 << 4;
 const IS_CONTROL: i16 = 1 << 5;
+/// The cleaner has put the time when it deletes the tombstones in the place of the first timestamp.
+const HAS_DELETE_HORIZON: i16 = 1 << 6;
 
 /// A part of a partition's log, at most up to its last stable offset. It may end before, with a segment or for its size: what
 /// follows the last batch is asked for again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSection {
+    /// The offset that was asked for.
+    pub from: Offset,
     /// The first offset of the log, if the broker says it.
     pub log_start: Option<Offset>,
     /// Up to where transactions are decided.
@@ -58,10 +64,10 @@ pub struct BatchHeader {
     pub last: Offset,
     /// How many records it has.
     pub records: u32,
-    /// The timestamp of the first, in milliseconds since 1970.
-    pub first_timestamp_ms: i64,
-    /// The largest timestamp.
-    pub max_timestamp_ms: i64,
+    /// The timestamp of the first, in milliseconds since 1970, if the header says it.
+    pub first_timestamp_ms: Option<i64>,
+    /// The largest timestamp, if there is one.
+    pub max_timestamp_ms: Option<i64>,
     /// Who wrote it, if with idempotence.
     pub producer_id: Option<i64>,
     /// Whether it belongs to a transaction.
@@ -101,76 +107,130 @@ impl Admin {
         on_answer: impl FnMut(TopicPartition, Result<LogSection, Refusal>),
     ) {
         let max_bytes = i32::try_from(max_bytes.min(MAX_BYTES_PER_PARTITION)).unwrap_or(i32::MAX);
-        let partitions = from.iter().map(|(partition, _)| partition.clone()).collect();
-        let from: Arc<HashMap<_, _>> = Arc::new(from.iter().cloned().collect());
-        let ask = move |admin: Admin, deadline, leader, partitions: Vec<TopicPartition>| {
-            let request = request(&partitions, &from, max_bytes);
-            async move { admin.fetch(leader, partitions, request, deadline).await }
+        let mut first = HashMap::new();
+        for (partition, offset) in from {
+            let known = first.entry(partition.clone()).or_insert(*offset);
+            *known = *offset.min(known);
+        }
+        let partitions = first.keys().cloned().collect();
+        let part = Part {
+            from: Arc::new(first),
+            max_bytes,
+        };
+        let ask = move |admin: Admin, deadline, leader, partitions| {
+            let part = part.clone();
+            async move { admin.sections(leader, partitions, &part, deadline).await }
         };
         self.scatter_leaders(partitions, PARTITIONS_PER_REQUEST, ask, on_answer)
             .await;
+    }
+
+    /// The sections of partitions that this broker leads. Kafka sends no batch that is larger than was asked for, but the
+    /// first of an answer: a partition that has one stands alone in another request.
+    async fn sections(
+        &self,
+        leader: BrokerId,
+        partitions: Vec<TopicPartition>,
+        part: &Part,
+        deadline: Instant,
+    ) -> Answers<TopicPartition, LogSection> {
+        let is_only = partitions.len() == 1;
+        let mut sections = self.fetch(leader, partitions, part, deadline).await;
+        for (partition, section) in &mut sections {
+            if !is_only && section.as_ref().is_ok_and(LogSection::is_held_back) {
+                let alone = vec![partition.clone()];
+                let answer = self.fetch(leader, alone, part, deadline).await.pop();
+                *section = answer.map_or_else(
+                    || Err(Refusal::missing("partition that was asked about")),
+                    |(_, section)| section,
+                );
+            }
+        }
+        sections
     }
 
     async fn fetch(
         &self,
         leader: BrokerId,
         partitions: Vec<TopicPartition>,
-        request: FetchRequest,
+        part: &Part,
         deadline: Instant,
     ) -> Answers<TopicPartition, LogSection> {
-        let answer = self.ask_up_to(LAST_WITH_NAMES, leader, deadline, |_version| request);
-        let response = match answer.await {
+        let request = |_version| self.fetch_request(&partitions, part);
+        let versions = 0..=LAST_WITH_NAMES;
+        let response = match self.ask_in(versions, leader, deadline, request).await {
             Ok((response, _version)) => response,
             Err(refusal) => return refuse(partitions, &refusal),
         };
         if let Err(refusal) = Refusal::check(response.error_code, None) {
             return refuse(partitions, &refusal);
         }
-        let mut answers = HashMap::new();
-        for topic in response.responses {
+        let answers = response.responses.into_iter().flat_map(|topic| {
             let name = Topic::from(topic.topic.as_str());
-            for answer in topic.partitions {
-                answers.insert(name.partition(answer.partition_index), section(&answer));
-            }
-        }
-        let picked = partitions.into_iter().map(|partition| {
-            let answer = answers.remove(&partition);
-            let missing = || Err(Refusal::missing("partition that was asked about"));
-            (partition, answer.unwrap_or_else(missing))
+            let answers = topic.partitions.into_iter();
+            answers.map(move |answer| (name.partition(answer.partition_index), answer))
         });
-        picked.collect()
+        let picked = pick(partitions, answers).into_iter();
+        picked
+            .map(|(partition, answer)| {
+                let from = part.start_of(&partition);
+                (partition, answer.and_then(|answer| section(from, &answer)))
+            })
+            .collect()
+    }
+
+    fn fetch_request(&self, partitions: &[TopicPartition], part: &Part) -> FetchRequest {
+        let topics = partitions.iter().map(|partition| {
+            let asked = FetchPartition::default()
+                .with_partition(partition.partition.0)
+                .with_current_leader_epoch(self.leader_epoch(partition))
+                .with_fetch_offset(part.start_of(partition).get())
+                .with_partition_max_bytes(part.max_bytes);
+            FetchTopic::default()
+                .with_topic(topic_name(&partition.topic))
+                .with_partitions(vec![asked])
+        });
+        let topics: Vec<_> = topics.collect();
+        let total = i32::try_from(topics.len())
+            .unwrap_or(i32::MAX)
+            .saturating_mul(part.max_bytes);
+        FetchRequest::default()
+            .with_max_wait_ms(0)
+            .with_min_bytes(0)
+            .with_max_bytes(total)
+            .with_isolation_level(READ_COMMITTED)
+            .with_session_epoch(NO_SESSION)
+            .with_topics(topics)
     }
 }
 
-fn request(
-    partitions: &[TopicPartition],
-    from: &HashMap<TopicPartition, Offset>,
+/// Which part of each log.
+#[derive(Clone)]
+struct Part {
+    from: Arc<HashMap<TopicPartition, Offset>>,
     max_bytes: i32,
-) -> FetchRequest {
-    let topics = partitions.iter().map(|partition| {
-        let asked = FetchPartition::default()
-            .with_partition(partition.partition.0)
-            .with_fetch_offset(from.get(partition).map_or(0, |offset| offset.get()))
-            .with_partition_max_bytes(max_bytes);
-        FetchTopic::default()
-            .with_topic(topic_name(&partition.topic))
-            .with_partitions(vec![asked])
-    });
-    let topics: Vec<_> = topics.collect();
-    let total = i32::try_from(topics.len())
-        .unwrap_or(i32::MAX)
-        .saturating_mul(max_bytes);
-    FetchRequest::default()
-        .with_max_wait_ms(0)
-        .with_min_bytes(0)
-        .with_max_bytes(total)
-        .with_isolation_level(READ_COMMITTED)
-        .with_session_epoch(NO_SESSION)
-        .with_topics(topics)
 }
 
-fn section(answer: &PartitionData) -> Result<LogSection, Refusal> {
+impl Part {
+    fn start_of(&self, partition: &TopicPartition) -> Offset {
+        self.from.get(partition).copied().unwrap_or_default()
+    }
+}
+
+impl LogSection {
+    /// Whether there is something to read, and nothing came.
+    fn is_held_back(&self) -> bool {
+        self.batches.is_empty() && self.last_stable > Some(self.from)
+    }
+}
+
+fn section(from: Offset, answer: &PartitionData) -> Result<LogSection, Refusal> {
     Refusal::check(answer.error_code, None)?;
+    if answer.preferred_read_replica.0 >= 0 {
+        let replica = answer.preferred_read_replica.0;
+        let reason = format!("the leader sends readers to its replica {replica}");
+        return Err(Refusal::of(ResponseError::ReplicaNotAvailable, Some(&reason)));
+    }
     let aborted = answer
         .aborted_transactions
         .iter()
@@ -182,6 +242,7 @@ fn section(answer: &PartitionData) -> Result<LogSection, Refusal> {
             })
         });
     Ok(LogSection {
+        from,
         log_start: Offset::new(answer.log_start_offset),
         last_stable: Offset::new(answer.last_stable_offset),
         high_watermark: Offset::new(answer.high_watermark),
@@ -194,7 +255,7 @@ fn section(answer: &PartitionData) -> Result<LogSection, Refusal> {
 fn batches(mut bytes: Bytes) -> Result<Vec<BatchHeader>, Refusal> {
     let mut batches = Vec::new();
     while bytes.len() > MAGIC_AT {
-        if bytes[MAGIC_AT] < MAGIC {
+        if bytes[MAGIC_AT] != MAGIC {
             return Err(Refusal::of(ResponseError::UnsupportedForMessageFormat, None));
         }
         let Some(header) = bytes.get(..HEADER_BYTES) else {
@@ -219,7 +280,13 @@ fn batch(mut header: &[u8]) -> Option<(BatchHeader, usize)> {
     header.advance(9);
     let attributes = header.get_i16();
     let last_delta = u32::try_from(header.get_i32()).ok()?;
-    let (first_timestamp_ms, max_timestamp_ms) = (header.get_i64(), header.get_i64());
+    let (first_timestamp, max_timestamp) = (header.get_i64(), header.get_i64());
+    let max_timestamp_ms = Some(max_timestamp).filter(|timestamp| *timestamp >= 0);
+    let first_timestamp_ms = match attributes {
+        _ if attributes & IS_LOG_APPEND_TIME != 0 => max_timestamp_ms,
+        _ if attributes & HAS_DELETE_HORIZON != 0 => None,
+        _ => Some(first_timestamp).filter(|timestamp| *timestamp >= 0),
+    };
     let producer_id = header.get_i64();
     // The producer's epoch, the first sequence number.
     header.advance(6);
@@ -276,7 +343,7 @@ mod tests {
         assert!(!whole[0].is_control && whole[1].is_control && whole[1].is_transactional);
         assert_eq!(
             (whole[0].records, whole[0].producer_id, whole[0].max_timestamp_ms),
-            (3, Some(7), 2000)
+            (3, Some(7), Some(2000))
         );
         for length in 0..=bytes.len() {
             let count = batches(bytes.slice(..length)).unwrap().len();
@@ -294,6 +361,15 @@ mod tests {
         bytes[MAGIC_AT] = 1;
         let refusal = batches(bytes.freeze()).unwrap_err();
         assert_eq!(refusal.code, "UNSUPPORTED_FOR_MESSAGE_FORMAT");
+    }
+
+    #[test]
+    fn the_first_timestamp_is_what_it_says_it_is() {
+        let first =
+            |attributes| batches(encoded(0, 0, attributes, 0).freeze()).unwrap()[0].first_timestamp_ms;
+        assert_eq!(first(0), Some(1000));
+        assert_eq!(first(IS_LOG_APPEND_TIME), Some(2000));
+        assert_eq!(first(HAS_DELETE_HORIZON), None);
     }
 
     proptest! {

@@ -1,15 +1,14 @@
 //! Owns the question where partitions begin and end, and which record is of which time: `ListOffsets`, each leader at once.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use kafka_protocol::ResponseError;
+use kafka_protocol::messages::ListOffsetsRequest;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::list_offsets_response::ListOffsetsPartitionResponse;
-use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 use tokio::time::Instant;
 
 use super::scatter::Answers;
-use super::{ByPartition, by_topic, topic_name};
+use super::{ByPartition, pick, refuse, topic_name};
 use crate::{Admin, BrokerId, Offset, Refusal, Topic, TopicPartition};
 
 /// The most partitions of one request, whose answer takes about 30 bytes for each.
@@ -42,8 +41,8 @@ pub enum RecordTime {
 pub struct TimedOffset {
     /// Its offset.
     pub offset: Offset,
-    /// Its timestamp, in milliseconds since 1970.
-    pub timestamp_ms: i64,
+    /// Its timestamp, in milliseconds since 1970, if it has one.
+    pub timestamp_ms: Option<i64>,
 }
 
 /// A request's own numbers.
@@ -119,7 +118,7 @@ impl Admin {
         let mut all = Vec::with_capacity(partitions.len());
         self.scatter_offsets(partitions, time.spec(), |partition, answer| {
             let found = answer.map(|answer| {
-                let timestamp_ms = answer.timestamp;
+                let timestamp_ms = Some(answer.timestamp).filter(|timestamp| *timestamp >= 0);
                 Offset::new(answer.offset).map(|offset| TimedOffset { offset, timestamp_ms })
             });
             all.push((partition, found));
@@ -148,56 +147,42 @@ impl Admin {
         spec: Spec,
         deadline: Instant,
     ) -> Answers<TopicPartition, ListOffsetsPartitionResponse> {
-        let asked = async {
-            let version = self.version::<ListOffsetsRequest>(leader, deadline).await?;
-            if version < spec.min_version {
-                return Err(Refusal::of(ResponseError::UnsupportedVersion, None));
-            }
-            let request = |_version| request(&partitions, spec);
-            self.ask(leader, deadline, request).await
+        let request = |_version| self.list_offsets_request(&partitions, spec);
+        let versions = spec.min_version..=i16::MAX;
+        let response = match self.ask_in(versions, leader, deadline, request).await {
+            Ok((response, _version)) => response,
+            Err(refusal) => return refuse(partitions, &refusal),
         };
-        match asked.await {
-            Ok((response, _version)) => pick(partitions, response),
-            Err(refusal) => super::refuse(partitions, &refusal),
-        }
+        let answers = response.topics.into_iter().flat_map(|topic| {
+            let name = Topic::from(topic.name.as_str());
+            let answers = topic.partitions.into_iter();
+            answers.map(move |answer| (name.partition(answer.partition_index), answer))
+        });
+        let checked =
+            |answer: ListOffsetsPartitionResponse| Refusal::check(answer.error_code, None).map(|()| answer);
+        let picked = pick(partitions, answers).into_iter();
+        picked
+            .map(|(partition, answer)| (partition, answer.and_then(checked)))
+            .collect()
     }
-}
 
-fn request(partitions: &[TopicPartition], spec: Spec) -> ListOffsetsRequest {
-    let partition = |partition: i32| {
-        ListOffsetsPartition::default()
-            .with_partition_index(partition)
-            .with_current_leader_epoch(-1)
-            .with_timestamp(spec.timestamp)
-    };
-    let topics = by_topic(partitions).into_iter().map(|(topic, partitions)| {
-        ListOffsetsTopic::default()
-            .with_name(topic_name(topic))
-            .with_partitions(partitions.into_iter().map(partition).collect())
-    });
-    ListOffsetsRequest::default()
-        .with_replica_id((-1).into())
-        .with_isolation_level(spec.isolation_level)
-        .with_topics(topics.collect())
-}
-
-/// The answers to what was asked; what else the response has is left out.
-fn pick(
-    partitions: Vec<TopicPartition>,
-    response: ListOffsetsResponse,
-) -> Answers<TopicPartition, ListOffsetsPartitionResponse> {
-    let mut answers = HashMap::with_capacity(partitions.len());
-    for topic in response.topics {
-        let name = Topic::from(topic.name.as_str());
-        for answer in topic.partitions {
-            answers.insert(name.partition(answer.partition_index), answer);
+    fn list_offsets_request(&self, partitions: &[TopicPartition], spec: Spec) -> ListOffsetsRequest {
+        let mut topics = BTreeMap::<_, Vec<_>>::new();
+        for partition in partitions {
+            let asked = ListOffsetsPartition::default()
+                .with_partition_index(partition.partition.0)
+                .with_current_leader_epoch(self.leader_epoch(partition))
+                .with_timestamp(spec.timestamp);
+            topics.entry(&partition.topic).or_default().push(asked);
         }
+        let topics = topics.into_iter().map(|(topic, partitions)| {
+            ListOffsetsTopic::default()
+                .with_name(topic_name(topic))
+                .with_partitions(partitions)
+        });
+        ListOffsetsRequest::default()
+            .with_replica_id((-1).into())
+            .with_isolation_level(spec.isolation_level)
+            .with_topics(topics.collect())
     }
-    let picked = partitions.into_iter().map(|partition| {
-        let answer = answers.remove(&partition);
-        let answer = answer.ok_or_else(|| Refusal::missing("partition that was asked about"));
-        let answer = answer.and_then(|answer| Refusal::check(answer.error_code, None).map(|()| answer));
-        (partition, answer)
-    });
-    picked.collect()
 }

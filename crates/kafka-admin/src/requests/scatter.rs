@@ -1,7 +1,8 @@
-//! Owns questions about many things, each of which one broker answers: partitions have leaders, groups have coordinators.
+//! Owns requests about many things, each of which one broker answers: partitions have leaders, groups have coordinators.
 //!
-//! All brokers are asked at once, and nobody waits for another, nor for whom it is not known yet which broker it is. If a broker is the wrong one by now, the right one is found
-//! and asked, a few times within the time of the question. Each thing is answered exactly once, as soon as it can be.
+//! All brokers are asked at once, and no thing waits for another's broker, nor for one that is still to be found. If a broker
+//! is the wrong one by now, the right one is found and asked, for a few seconds. Each thing is answered exactly once, as soon
+//! as it can be.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,49 +10,66 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use crate::connection::Address;
 use crate::{BrokerId, Refusal, RefusalKind};
 
-/// How long each further attempt waits: the first one does not, since who moved has often arrived.
-const PAUSES: [Duration; 4] = [
+/// How long each further attempt waits: the first does not, since news of who moved have often arrived. Together they last as
+/// long as most elections; what has no leader for longer does not hold up the rest of an answer.
+pub(super) const PAUSES: [Duration; 6] = [
     Duration::ZERO,
     Duration::from_millis(50),
     Duration::from_millis(200),
     Duration::from_millis(500),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
 ];
+/// After so many attempts fresh metadata without a partition is believed. One broker may lag behind another.
+const BELIEVED_AFTER: usize = 2;
 
 /// What is said of each of several things.
-pub(super) type Answers<K, V> = Vec<(K, Result<V, Refusal>)>;
+pub(crate) type Answers<K, V> = Vec<(K, Result<V, Refusal>)>;
 
-/// A question about many things.
-pub(super) struct Scatter<Know, Find, Ask> {
+/// A request about many things.
+pub(super) struct Scatter<Know, Find, Ask, Locate> {
     /// Parts them by whether their brokers are known, since the time given if there is one.
     pub(super) know: Know,
     /// Finds the broker of each.
     pub(super) find: Find,
     /// Asks a broker about some of them.
     pub(super) ask: Ask,
+    /// Says where a broker is.
+    pub(super) locate: Locate,
     /// The most things of one request.
     pub(super) per_request: usize,
     pub(super) deadline: Instant,
 }
 
-/// A broker that cannot be reached, and why.
-type Unreachable = Option<(BrokerId, Refusal)>;
+/// A broker that could not be reached where it was, and why.
+type Unreachable = (BrokerId, Option<Address>, Refusal);
 
 enum Step<K, V> {
-    Search(usize, Vec<K>, Option<Instant>, Unreachable),
-    Found(usize, Answers<K, BrokerId>, Unreachable),
-    Answered(usize, Answers<K, V>, BrokerId),
+    Search(usize, Vec<K>, Option<Instant>, Vec<Unreachable>),
+    Found(usize, Answers<K, BrokerId>, Vec<Unreachable>),
+    Answered(usize, Answers<K, V>, BrokerId, Option<Address>),
 }
 
-impl<Know, Find, Ask> Scatter<Know, Find, Ask> {
+/// Things whose brokers are to be found again.
+struct Again<K> {
+    things: Vec<K>,
+    unreachable: Vec<Unreachable>,
+}
+
+impl<Know, Find, Ask, Locate> Scatter<Know, Find, Ask, Locate>
+where
+    Locate: Fn(BrokerId) -> Option<Address>,
+{
     /// Asks about all `things`, and gives each one's answer to `on_answer` when it comes.
     pub(super) async fn run<K, V, Finding, Asking>(
         self,
         things: Vec<K>,
         mut on_answer: impl FnMut(K, Result<V, Refusal>),
     ) where
-        K: Send + 'static,
+        K: Send + Ord + 'static,
         V: Send + 'static,
         Know: Fn(Vec<K>, Option<Instant>) -> (Answers<K, BrokerId>, Vec<K>),
         Find: Fn(Vec<K>) -> Finding,
@@ -59,81 +77,113 @@ impl<Know, Find, Ask> Scatter<Know, Find, Ask> {
         Ask: Fn(BrokerId, Vec<K>) -> Asking,
         Asking: Future<Output = Answers<K, V>> + Send + 'static,
     {
+        let mut things = things;
+        things.sort_unstable();
+        things.dedup();
         let mut steps = JoinSet::new();
-        steps.spawn(async move { Step::Search(0, things, None, None) });
-        while let Some(step) = steps.join_next().await {
-            let (attempt, again, unreachable) = match step {
-                Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-                Ok(Step::Search(attempt, things, since, unreachable)) => {
-                    let (known, unknown) = (self.know)(things, since);
-                    let same = unreachable.clone();
-                    steps.spawn(async move { Step::Found(attempt, known, same) });
-                    if !unknown.is_empty() {
-                        let finding = (self.find)(unknown);
-                        steps.spawn(async move { Step::Found(attempt, finding.await, unreachable) });
+        steps.spawn(async move { Step::Search(0, things, None, Vec::new()) });
+        while let Some(first) = steps.join_next().await {
+            // Those that are ready at the same time search together.
+            let mut again = BTreeMap::new();
+            let mut next = Some(first);
+            while let Some(step) = next.take() {
+                match step {
+                    Ok(Step::Search(attempt, things, since, unreachable)) => {
+                        let (known, unknown) = (self.know)(things, since);
+                        if !unknown.is_empty() {
+                            let (finding, same) = ((self.find)(unknown), unreachable.clone());
+                            steps.spawn(async move { Step::Found(attempt, finding.await, same) });
+                        }
+                        steps.spawn(async move { Step::Found(attempt, known, unreachable) });
                     }
-                    continue;
-                }
-                Ok(Step::Found(attempt, found, unreachable)) => {
-                    let (found, again) = self.sort(attempt, found);
-                    let mut by_broker = BTreeMap::<_, Vec<_>>::new();
-                    for (thing, broker) in found {
-                        match (broker, &unreachable) {
-                            (Ok(broker), Some((same, refusal))) if broker == *same => {
-                                on_answer(thing, Err(refusal.clone()));
+                    Ok(Step::Found(attempt, found, unreachable)) => {
+                        let found = self.sort(attempt, found, &mut again);
+                        for (broker, things) in self.by_broker(found, &unreachable, &mut on_answer) {
+                            for some in chunks(things, self.per_request) {
+                                let (asking, at) = ((self.ask)(broker, some), (self.locate)(broker));
+                                steps.spawn(async move { Step::Answered(attempt, asking.await, broker, at) });
                             }
-                            (Ok(broker), _) => by_broker.entry(broker).or_default().push(thing),
-                            (Err(refusal), _) => on_answer(thing, Err(refusal)),
                         }
                     }
-                    for (broker, things) in by_broker {
-                        for some in chunks(things, self.per_request) {
-                            let asking = (self.ask)(broker, some);
-                            steps.spawn(async move { Step::Answered(attempt, asking.await, broker) });
+                    Ok(Step::Answered(attempt, answers, broker, at)) => {
+                        let mut refusals = answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
+                        let unreachable = refusals.find(|refusal| refusal.is_unreachable()).cloned();
+                        for (thing, answer) in self.sort(attempt, answers, &mut again) {
+                            on_answer(thing, answer);
+                        }
+                        if let (Some(refusal), Some(again)) = (unreachable, again.get_mut(&attempt)) {
+                            again.unreachable.push((broker, at, refusal));
                         }
                     }
-                    (attempt, again, None)
-                }
-                Ok(Step::Answered(attempt, answers, broker)) => {
-                    let mut refusals = answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
-                    let unreachable = refusals.find(|refusal| refusal.is_unreachable()).cloned();
-                    let (answers, again) = self.sort(attempt, answers);
-                    for (thing, answer) in answers {
-                        on_answer(thing, answer);
+                    Err(failed) => {
+                        if let Ok(panicked) = failed.try_into_panic() {
+                            std::panic::resume_unwind(panicked);
+                        }
                     }
-                    (attempt, again, unreachable.map(|refusal| (broker, refusal)))
                 }
-            };
-            if !again.is_empty() {
-                let since = Some(Instant::now());
+                next = steps.try_join_next();
+            }
+            let since = Some(Instant::now());
+            for (attempt, Again { things, unreachable }) in again {
                 steps.spawn(async move {
                     sleep(PAUSES[attempt]).await;
-                    Step::Search(attempt + 1, again, since, unreachable)
+                    Step::Search(attempt + 1, things, since, unreachable)
                 });
             }
         }
     }
 
-    /// What is decided, and which things are to be looked for again.
-    fn sort<K, T>(&self, attempt: usize, answers: Answers<K, T>) -> (Answers<K, T>, Vec<K>) {
-        let mut again = Vec::new();
+    /// What each broker is to be asked. What is known not to be reached where it still is is answered at once.
+    fn by_broker<K, V>(
+        &self,
+        found: Answers<K, BrokerId>,
+        unreachable: &[Unreachable],
+        on_answer: &mut impl FnMut(K, Result<V, Refusal>),
+    ) -> BTreeMap<BrokerId, Vec<K>> {
+        let mut by_broker = BTreeMap::<_, Vec<_>>::new();
+        for (thing, broker) in found {
+            let broker = broker.and_then(|broker| {
+                let mut failed = unreachable.iter();
+                let failed = failed.find(|(its, at, _)| *its == broker && *at == (self.locate)(broker));
+                failed.map_or(Ok(broker), |(_, _, refusal)| Err(refusal.clone()))
+            });
+            match broker {
+                Ok(broker) => by_broker.entry(broker).or_default().push(thing),
+                Err(refusal) => on_answer(thing, Err(refusal)),
+            }
+        }
+        by_broker
+    }
+
+    /// What is decided; the other things are put into `again`.
+    fn sort<K, T>(
+        &self,
+        attempt: usize,
+        answers: Answers<K, T>,
+        again: &mut BTreeMap<usize, Again<K>>,
+    ) -> Answers<K, T> {
         let mut decided = Vec::with_capacity(answers.len());
         for (thing, answer) in answers {
             match answer {
-                Err(refusal) if self.may_retry(attempt, &refusal) => again.push(thing),
+                Err(refusal) if self.may_retry(attempt, &refusal) => {
+                    let again = again.entry(attempt).or_insert_with(|| Again {
+                        things: Vec::new(),
+                        unreachable: Vec::new(),
+                    });
+                    again.things.push(thing);
+                }
                 answer => decided.push((thing, answer)),
             }
         }
-        (decided, again)
+        decided
     }
 
     fn may_retry(&self, attempt: usize, refusal: &Refusal) -> bool {
-        // Fresh metadata without a partition is believed.
-        let is_believed = refusal.kind == RefusalKind::UnknownPartition && attempt > 0;
-        let in_time = PAUSES
+        let is_believed = refusal.kind == RefusalKind::UnknownPartition && attempt >= BELIEVED_AFTER;
+        let is_in_time = PAUSES
             .get(attempt)
             .is_some_and(|pause| Instant::now() + *pause < self.deadline);
-        refusal.is_stale() && !is_believed && in_time
+        refusal.is_stale() && !is_believed && is_in_time
     }
 }
 
@@ -143,7 +193,9 @@ fn chunks<K>(mut things: Vec<K>, size: usize) -> Vec<Vec<K>> {
         let rest = things.split_off(size);
         chunks.push(std::mem::replace(&mut things, rest));
     }
-    chunks.push(things);
+    if !things.is_empty() {
+        chunks.push(things);
+    }
     chunks
 }
 

@@ -15,16 +15,16 @@ pub enum Isolation {
 }
 
 impl LogSection {
-    /// The first offset, `from` or after it, where a reader may get a record: what stands before it are markers of
+    /// The first offset, [`Self::from`] or after it, where a reader may get a record: what stands before it are markers of
     /// transactions, records that were aborted, and places of records that compaction removed. Not after the last batch of
     /// the section, since what follows was not looked at.
-    pub fn empty_until(&self, from: Offset, isolation: Isolation) -> Offset {
+    pub fn empty_until(&self, isolation: Isolation) -> Offset {
         let mut aborted: Vec<_> = self.aborted.iter().collect();
         aborted.sort_by_key(|transaction| transaction.first);
         let mut aborted = aborted.into_iter().peekable();
         // Who wrote records that the next marker of theirs aborts.
         let mut aborting = BTreeSet::new();
-        let mut until = from;
+        let mut until = self.from;
         for batch in &self.batches {
             while let Some(transaction) = aborted.next_if(|transaction| transaction.first <= batch.last) {
                 aborting.insert(transaction.producer_id);
@@ -32,7 +32,7 @@ impl LogSection {
             if batch.is_control {
                 aborting.retain(|producer| batch.producer_id != Some(*producer));
             }
-            if batch.last < from {
+            if batch.last < self.from {
                 continue;
             }
             if !is_empty(batch, &aborting, isolation) {
@@ -74,8 +74,8 @@ mod tests {
             first: offset(first),
             last: offset(last),
             records: u32::try_from(last - first + 1).unwrap(),
-            first_timestamp_ms: 0,
-            max_timestamp_ms: 0,
+            first_timestamp_ms: None,
+            max_timestamp_ms: None,
             producer_id,
             is_transactional: producer_id.is_some(),
             is_control: false,
@@ -95,6 +95,7 @@ mod tests {
             first: offset(*first),
         });
         LogSection {
+            from: offset(0),
             log_start: None,
             last_stable: None,
             high_watermark: None,
@@ -104,7 +105,15 @@ mod tests {
     }
 
     fn committed(section: &LogSection, from: i64) -> i64 {
-        section.empty_until(offset(from), Isolation::ReadCommitted).get()
+        empty_until(section, from, Isolation::ReadCommitted)
+    }
+
+    fn empty_until(section: &LogSection, from: i64, isolation: Isolation) -> i64 {
+        let section = LogSection {
+            from: offset(from),
+            ..section.clone()
+        };
+        section.empty_until(isolation).get()
     }
 
     #[test]
@@ -126,8 +135,7 @@ mod tests {
             "the next transaction of the producer was committed"
         );
         assert_eq!(committed(&section, 4), 7, "an aborted batch holds none at all");
-        let uncommitted = section.empty_until(offset(3), Isolation::ReadUncommitted);
-        assert_eq!(uncommitted.get(), 3);
+        assert_eq!(empty_until(&section, 3, Isolation::ReadUncommitted), 3);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Owns the questions which topics there are, and who leads their partitions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::MetadataRequest;
@@ -9,10 +9,12 @@ use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, Met
 use tokio::time::Instant;
 
 use super::scatter::{Answers, Scatter};
-use super::{refuse, topic_name};
-use crate::topology::Leaders;
+use super::{refuse, topic_name, unique};
+use crate::topology::{Leader, Leaders};
 use crate::{Admin, BrokerId, Partition, Refusal, Topic, TopicId, TopicPartition};
 
+/// An epoch that is not known.
+const NO_EPOCH: i32 = -1;
 /// The most topics of one request.
 const TOPICS_PER_REQUEST: usize = 2000;
 
@@ -34,6 +36,8 @@ pub struct TopicDescription {
 pub struct PartitionDescription {
     /// Who leads it, or why nobody does.
     pub leader: Result<BrokerId, Refusal>,
+    /// How often it has had another leader, if the brokers say it (since Kafka 2.3).
+    pub leader_epoch: Option<i32>,
     /// Who has it.
     pub replicas: Vec<BrokerId>,
     /// Whose copy is up to date.
@@ -41,17 +45,17 @@ pub struct PartitionDescription {
 }
 
 impl Admin {
-    /// All topics that may be described.
+    /// All topics that may be described, or why one cannot be described.
     ///
     /// # Errors
     /// If no broker answers in time.
-    pub async fn topics(&self) -> Result<Vec<TopicDescription>, Refusal> {
+    pub async fn topics(&self) -> Result<Vec<(Topic, Result<TopicDescription, Refusal>)>, Refusal> {
+        let asked_at = Instant::now();
         let request = |_version| without_creation().with_topics(None);
         let response = self.ask_metadata(self.deadline(), request).await?;
-        let topics = response.topics.into_iter().filter_map(described);
-        let topics: Vec<_> = topics.filter_map(|(_, described)| described.ok()).collect();
-        self.note_leaders(topics.iter().map(|topic| (topic.name.clone(), Ok(topic))));
-        Ok(topics)
+        let described: BTreeMap<_, _> = response.topics.into_iter().filter_map(described).collect();
+        self.note_leaders(&described, asked_at);
+        Ok(described.into_iter().collect())
     }
 
     /// Each of these topics, or why it cannot be described.
@@ -70,20 +74,23 @@ impl Admin {
         deadline: Instant,
         topics: &[Topic],
     ) -> Result<Vec<(Topic, Result<TopicDescription, Refusal>)>, Refusal> {
+        let topics = unique(topics);
         let mut all = Vec::with_capacity(topics.len());
         for some in topics.chunks(TOPICS_PER_REQUEST) {
+            let asked_at = Instant::now();
             let names = some
                 .iter()
                 .map(|topic| MetadataRequestTopic::default().with_name(Some(topic_name(topic))));
             let names: Vec<_> = names.collect();
             let request = move |_version| without_creation().with_topics(Some(names.clone()));
             let response = self.ask_metadata(deadline, request).await?;
-            let described: Vec<_> = response.topics.into_iter().filter_map(described).collect();
-            self.note_leaders(
-                described
-                    .iter()
-                    .map(|(topic, described)| (topic.clone(), described.as_ref())),
-            );
+            let mut answers: HashMap<_, _> = response.topics.into_iter().filter_map(described).collect();
+            let described = some.iter().map(|topic| {
+                let missing = || Err(Refusal::missing("topic that was asked about"));
+                (topic.clone(), answers.remove(topic).unwrap_or_else(missing))
+            });
+            let described: BTreeMap<_, _> = described.collect();
+            self.note_leaders(&described, asked_at);
             all.extend(described);
         }
         Ok(all)
@@ -104,12 +111,23 @@ impl Admin {
         let deadline = self.deadline();
         let (finder, asker) = (self.clone(), self.clone());
         let scatter = Scatter {
+            locate: |broker| self.topology().address(broker),
             know: |partitions, since| self.know_leaders(partitions, since),
             find: move |partitions| {
                 let admin = finder.clone();
                 async move { admin.find_leaders(partitions, deadline).await }
             },
-            ask: move |leader, partitions| ask(asker.clone(), deadline, leader, partitions),
+            ask: move |leader, partitions| {
+                let (admin, asking) = (asker.clone(), ask(asker.clone(), deadline, leader, partitions));
+                async move {
+                    let answers = asking.await;
+                    let silent = answers.iter().filter(|(_, answer)| is_silent(answer));
+                    admin
+                        .topology()
+                        .doubt_leaders(silent.map(|(partition, _)| &partition.topic));
+                    answers
+                }
+            },
             per_request,
             deadline,
         };
@@ -123,9 +141,8 @@ impl Admin {
         since: Option<Instant>,
     ) -> (Answers<TopicPartition, BrokerId>, Vec<TopicPartition>) {
         let topics: BTreeSet<_> = partitions.iter().map(|partition| &partition.topic).collect();
-        let max_age = self.settings().tuning.metadata_max_age;
-        let unknown = self.topology().unknown_topics(topics, since, max_age);
-        let unknown: BTreeSet<_> = unknown.into_iter().collect();
+        let unknown = self.topology().unknown_topics(topics, since);
+        let unknown: BTreeSet<_> = unknown.into_iter().cloned().collect();
         let (unknown, known): (Vec<_>, Vec<_>) = partitions
             .into_iter()
             .partition(|partition| unknown.contains(&partition.topic));
@@ -151,25 +168,47 @@ impl Admin {
     fn leaders(&self, partitions: Vec<TopicPartition>) -> Answers<TopicPartition, BrokerId> {
         let leader = |partition| {
             let leader = self.topology().leader(&partition);
-            (partition, leader)
+            (partition, leader.map(|leader| leader.broker))
         };
         partitions.into_iter().map(leader).collect()
     }
 
-    fn note_leaders<'d>(
+    fn note_leaders(
         &self,
-        described: impl Iterator<Item = (Topic, Result<&'d TopicDescription, &'d Refusal>)>,
+        described: &BTreeMap<Topic, Result<TopicDescription, Refusal>>,
+        asked_at: Instant,
     ) {
-        let leaders = |described: &TopicDescription| -> Leaders {
-            let partitions = described.partitions.iter();
-            partitions
-                .map(|(partition, described)| (*partition, described.leader.clone()))
-                .collect()
+        let leaders = |described: &TopicDescription| Leaders {
+            topic: described.id,
+            partitions: described
+                .partitions
+                .iter()
+                .map(|(partition, described)| (*partition, described.led_by()))
+                .collect(),
         };
-        self.topology().set_leaders(
-            described.map(|(topic, described)| (topic, described.map(leaders).map_err(Clone::clone))),
-        );
+        let topics = described.iter().map(|(topic, described)| {
+            let leaders = described.as_ref().map(leaders).map_err(Clone::clone);
+            (topic.clone(), leaders)
+        });
+        self.topology().set_leaders(topics, asked_at);
     }
+
+    /// The epoch of a partition's leader, as a request names it: -1 if it is not known.
+    pub(super) fn leader_epoch(&self, partition: &TopicPartition) -> i32 {
+        let leader = self.topology().leader(partition).ok();
+        leader.and_then(|leader| leader.epoch).unwrap_or(NO_EPOCH)
+    }
+}
+
+impl PartitionDescription {
+    fn led_by(&self) -> Result<Leader, Refusal> {
+        let epoch = self.leader_epoch;
+        self.leader.clone().map(|broker| Leader { broker, epoch })
+    }
+}
+
+pub(super) fn is_silent<V>(answer: &Result<V, Refusal>) -> bool {
+    answer.as_ref().is_err_and(Refusal::is_silence)
 }
 
 /// A request for metadata creates topics, unless it says not to.
@@ -206,6 +245,7 @@ fn partition_description(partition: &MetadataResponsePartition) -> PartitionDesc
         .unwrap_or_else(|| Refusal::of(ResponseError::LeaderNotAvailable, None));
     PartitionDescription {
         leader: if leader.0 >= 0 { Ok(leader) } else { Err(refusal) },
+        leader_epoch: Some(partition.leader_epoch).filter(|epoch| *epoch >= 0),
         replicas: brokers(&partition.replica_nodes),
         in_sync: brokers(&partition.isr_nodes),
     }

@@ -4,6 +4,7 @@
 //! learn at once why. A broker that does not answer in the time of a request has its connection closed.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -94,20 +95,15 @@ impl BrokerConnection {
         matches!(*self.state.borrow(), State::Ready(_)) && self.monitor.is_lively()
     }
 
-    /// The newest version of a request up to `limit` that both sides know, as soon as the connection stands.
-    pub(crate) async fn version<Req: Request>(&self, limit: i16, deadline: Instant) -> Result<i16, Refusal> {
-        self.versions(deadline).await?.newest::<Req>(limit)
-    }
-
-    /// Sends a request in the newest version up to `limit` that both sides know, and waits for its answer until `deadline`.
+    /// Sends a request in the newest of these versions that both sides know, and waits for its answer until `deadline`.
     pub(crate) async fn ask<Req: Request>(
         &self,
-        limit: i16,
+        allowed: RangeInclusive<i16>,
         deadline: Instant,
         request: impl FnOnce(i16) -> Req,
     ) -> Result<(Req::Response, i16), Refusal> {
         let begun = Instant::now();
-        let version = self.version::<Req>(limit, deadline).await?;
+        let version = self.versions(deadline).await?.newest_in::<Req>(allowed)?;
         let name = request_name::<Req>();
         let encoded = encode_request(&request(version), version, self.settings.client_id());
         let frame = encoded.map_err(Refusal::impossible)?;
@@ -129,7 +125,8 @@ impl BrokerConnection {
             let within = begun.elapsed();
             let reason = format!("{address}: no answer to {name} within {within:.1?}");
             if until < deadline {
-                Err(Refusal::unreachable(reason + ", and none to others before"))
+                // It was sent: who asks again must know that it may be carried out.
+                Err(Refusal::lost(reason + ", and none to others before"))
             } else {
                 Err(Refusal::without_answer(reason))
             }

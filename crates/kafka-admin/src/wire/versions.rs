@@ -1,6 +1,7 @@
 //! Owns which version of which request a broker knows.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiVersionsResponse;
@@ -25,11 +26,16 @@ impl Versions {
         Self(ranges.collect())
     }
 
-    /// The newest version of a request that both sides know.
+    /// The newest version of a request, up to `limit`, that both sides know.
     pub(crate) fn newest<Req: Request>(&self, limit: i16) -> Result<i16, Refusal> {
+        self.newest_in::<Req>(0..=limit)
+    }
+
+    /// The newest of these versions of a request that both sides know.
+    pub(crate) fn newest_in<Req: Request>(&self, allowed: RangeInclusive<i16>) -> Result<i16, Refusal> {
         let ours = VersionRange {
-            max: limit.min(Req::VERSIONS.max),
-            ..Req::VERSIONS
+            min: Req::VERSIONS.min.max(*allowed.start()),
+            max: Req::VERSIONS.max.min(*allowed.end()),
         };
         let theirs = self.0.get(&Req::KEY);
         let both = theirs.map(|theirs| ours.intersect(theirs));

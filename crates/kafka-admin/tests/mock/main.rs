@@ -54,7 +54,8 @@ async fn what_nobodys_member_commits_is_read_back_with_its_metadata() {
     let committed = admin.committed_in(&group, &[at(0), at(1)]).await.unwrap();
     let expected = |at| Committed {
         offset: offset(at),
-        leader_epoch: None,
+        // The mock has an epoch of its own.
+        leader_epoch: Some(0),
         metadata: "q=1 b=2 t=3".to_owned(),
     };
     assert_eq!(committed, [(at(0), Ok(expected(1))), (at(1), Ok(expected(2)))]);

@@ -79,9 +79,9 @@ async fn commit(admin: &Admin, group: &GroupId, offsets: &[(TopicPartition, Offs
 /// Offsets by time, in a topic of which the first partition has records of 100, 300 and 200 ms.
 async fn assert_found(admin: &Admin, both: &[TopicPartition]) {
     for (time, expected) in [
-        (RecordTime::NotBefore(150), Some((1, 300))),
+        (RecordTime::NotBefore(150), Some((1, Some(300)))),
         (RecordTime::NotBefore(301), None),
-        (RecordTime::Largest, Some((1, 300))),
+        (RecordTime::Largest, Some((1, Some(300)))),
     ] {
         let found = values(admin.find_offsets(both, time).await);
         let found = found[&both[0]].map(|found| (found.offset.get(), found.timestamp_ms));
@@ -101,7 +101,8 @@ async fn a_cluster_its_topics_and_where_they_end() {
     assert_eq!(cluster.id.as_deref(), Some("AAAAAAAAAAAAAAAAAAAAAA"));
     assert_eq!(cluster.brokers[0].address, broker.bootstrap_servers());
     let topics = admin.topics().await.unwrap();
-    let topic = topics.iter().find(|topic| topic.name.as_str() == "a").unwrap();
+    let (_, topic) = topics.iter().find(|(name, _)| name.as_str() == "a").unwrap();
+    let topic = topic.as_ref().unwrap();
     assert!(topic.id.is_some() && !topic.is_internal);
     let numbers: Vec<_> = topic.partitions.keys().copied().collect();
     assert_eq!(numbers, [Partition(0), Partition(1)]);
@@ -291,5 +292,5 @@ async fn a_tail_without_a_record_is_seen_in_the_log() {
         Some(section.aborted[0].producer_id),
         section.batches[3].producer_id
     );
-    assert_eq!(section.batches[0].max_timestamp_ms, now + 100);
+    assert_eq!(section.batches[0].max_timestamp_ms, Some(now + 100));
 }
