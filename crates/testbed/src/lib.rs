@@ -22,6 +22,7 @@ mod script;
 mod server;
 mod spark;
 mod spawner;
+mod tool;
 mod topics;
 mod wait;
 
@@ -37,5 +38,6 @@ pub use proxy::{Cut, Fault, FaultProxy, ProxyCounts};
 pub use pushgateway::Pushgateway;
 pub use s3::S3Server;
 pub use spark::{Spark, SparkJob, SparkVersion};
+pub use tool::get_offsets;
 pub use topics::{Found, connection, consume, produce};
 pub use wait::until;

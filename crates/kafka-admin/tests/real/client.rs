@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use kafka_protocol::indexmap::IndexMap;
+use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    CreateTopicsRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest, MetadataRequest,
-    ProduceRequest, RequestHeader, ResponseHeader, TransactionalId,
+    CreateAclsRequest, CreateTopicsRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest,
+    MetadataRequest, ProduceRequest, RequestHeader, ResponseHeader, TransactionalId,
 };
 use kafka_protocol::protocol::{Decodable as _, Encodable as _, HeaderVersion as _, Request, StrBytes};
 use kafka_protocol::records::{
@@ -24,6 +25,25 @@ use kafka_protocol::records::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Kafka's numbers of what may be allowed.
+#[derive(Clone, Copy)]
+#[allow(
+    dead_code,
+    reason = "two programs of tests have this file, and neither uses all of it"
+)]
+pub(crate) enum Operation {
+    Read = 3,
+    Describe = 8,
+}
+
+/// Kafka's numbers of what it may be allowed on.
+#[derive(Clone, Copy)]
+#[allow(dead_code, reason = "as above")]
+pub(crate) enum Resource {
+    Topic = 2,
+    Group = 3,
+}
 
 /// A producer, as far as a transaction needs one.
 #[derive(Clone)]
@@ -125,6 +145,23 @@ impl Client {
         assert_eq!(response.topics[0].error_code, 0, "{response:?}");
     }
 
+    /// Lets a user do something to all topics or groups whose names begin so.
+    pub(crate) fn allow(&mut self, user: &str, operation: Operation, resource: Resource, prefix: &str) {
+        const PREFIXED: i8 = 4;
+        const ALLOW: i8 = 3;
+        let creation = AclCreation::default()
+            .with_resource_type(resource as i8)
+            .with_resource_name(text(prefix))
+            .with_resource_pattern_type(PREFIXED)
+            .with_principal(text(&format!("User:{user}")))
+            .with_host(text("*"))
+            .with_operation(operation as i8)
+            .with_permission_type(ALLOW);
+        let request = CreateAclsRequest::default().with_creations(vec![creation]);
+        let response = self.call(&request, 2);
+        assert_eq!(response.results[0].error_code, 0, "{response:?}");
+    }
+
     /// Writes records of these timestamps, as one batch.
     pub(crate) fn produce(&mut self, topic: &str, partition: i32, timestamps: &[i64]) {
         until_zero(|| self.try_produce(topic, partition, timestamps, None));
@@ -211,8 +248,8 @@ impl Client {
             .with_acks(-1)
             .with_timeout_ms(30_000)
             .with_topic_data(vec![topic]);
-        // From version 12 on a transaction has the partitions that are written to.
-        let response = self.call(&request, 12);
+        // From version 12 on a transaction has the partitions that are written to; older brokers do not know it.
+        let response = self.call(&request, if transaction.is_some() { 12 } else { 8 });
         response.responses[0].partition_responses[0].error_code
     }
 }
