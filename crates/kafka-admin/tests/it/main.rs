@@ -11,6 +11,7 @@ mod cluster;
 mod connections;
 mod fake;
 mod hanging;
+mod mock;
 
 use kafka_admin::{Admin, Connection, RawKafka};
 use sidecar::Problems;

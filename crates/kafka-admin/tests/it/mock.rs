@@ -1,0 +1,77 @@
+//! librdkafka's mock cluster, which knows old versions of a few requests: those that the programs' tests need.
+
+use std::time::Duration;
+
+use kafka_admin::{GroupId, LogEnd, Offset, RefusalKind, Topic, TopicPartition};
+use kafka_io::{Compression, MockBroker, Outgoing};
+use tokio::time::Instant;
+
+use crate::admin;
+
+/// How long the mock may take to have a coordinator.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn the_mock_answers_what_the_programs_ask() {
+    let mock = MockBroker::start(3).unwrap();
+    mock.create_topic("a", 2).unwrap();
+    let servers = mock.bootstrap_servers();
+    let records = (0..3).map(|_| Outgoing {
+        topic: "a".into(),
+        key: Some(b"key".to_vec()),
+        value: None,
+        headers: Vec::new(),
+    });
+    let records: Vec<_> = records.collect();
+    let connection = testbed::connection(&servers).unwrap();
+    testbed::produce(&connection, Compression::None, records)
+        .await
+        .unwrap();
+
+    let admin = admin(&servers, 5000, 5000);
+    assert_eq!(admin.cluster().await.unwrap().brokers.len(), 3);
+    let topic = Topic::from("a");
+    assert!(
+        admin
+            .topics()
+            .await
+            .unwrap()
+            .iter()
+            .any(|found| found.name == topic)
+    );
+    let described = admin
+        .describe_topics(&[topic, Topic::from("nowhere")])
+        .await
+        .unwrap();
+    assert_eq!(described[0].1.as_ref().unwrap().partitions.len(), 2);
+    assert_eq!(
+        described[1].1.as_ref().unwrap_err().kind,
+        RefusalKind::UnknownPartition
+    );
+    let both = [0, 1].map(|partition| TopicPartition::new("a", partition));
+    for (end, expected) in [(LogEnd::Earliest, 0), (LogEnd::Latest, 3)] {
+        let ends = admin.list_offsets(&both, end).await;
+        let sum: i64 = ends.into_iter().map(|(_, end)| end.unwrap().get()).sum();
+        assert_eq!(sum, expected, "{end:?}");
+    }
+
+    let groups = ["first", "second"].map(GroupId::from);
+    let offsets = [(both[1].clone(), Offset::new(2).unwrap())];
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        match admin.commit(&groups[0], &offsets, "beside").await {
+            Ok(answers) => break assert!(answers[0].1.is_ok(), "{answers:?}"),
+            Err(refusal) => assert!(Instant::now() < deadline, "{refusal}"),
+        }
+    }
+    let committed = admin.committed_in(&groups[0], &both).await.unwrap();
+    assert_eq!(committed.len(), 1, "{committed:?}");
+    let committed = committed[0].1.as_ref().unwrap();
+    assert_eq!(
+        (committed.offset.get(), committed.metadata.as_str()),
+        (2, "beside")
+    );
+    // It answers only about partitions that are named: about all it says "null", which no broker may.
+    let others = admin.committed_in(&groups[1], &both).await.unwrap();
+    assert_eq!(others.len(), 0, "{others:?}");
+}
