@@ -81,6 +81,12 @@ impl Timeline {
         });
     }
 
+    /// How many numbers were asked for since a time and refused.
+    pub(crate) fn refused_since(&self, since: Instant) -> usize {
+        let later = self.answers.iter().filter(|answer| answer.asked >= since);
+        later.filter(|answer| !answer.is_value).count()
+    }
+
     /// What was too late, as sentences; and for each election how long it took until all that the partition keeps was known.
     pub(crate) fn judge(&self, homes: &[Home]) -> (Vec<String>, Vec<Duration>) {
         let (mut late, mut delays) = (self.unhealthy(homes), Vec::new());

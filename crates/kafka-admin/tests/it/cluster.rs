@@ -55,8 +55,6 @@ pub(crate) struct State {
     /// Who leads each partition indeed, if it is another.
     pub(crate) moved: BTreeMap<usize, usize>,
     pub(crate) coordinator: usize,
-    /// How often a coordinator says that it is none.
-    pub(crate) wrong_coordinators: usize,
     /// Brokers that do not answer but for their versions.
     pub(crate) hanging: Vec<usize>,
     /// Requests that no broker answers.
@@ -122,7 +120,7 @@ fn react(state: &Mutex<State>, broker: usize, versions: &[(ApiKey, i16, i16)], a
         ApiKey::Metadata => metadata(&mut state, asked),
         ApiKey::ListOffsets => list_offsets(&state, broker, asked),
         ApiKey::FindCoordinator => find_coordinator(&state, asked),
-        ApiKey::OffsetFetch => offset_fetch(&mut state, asked),
+        ApiKey::OffsetFetch => offset_fetch(&state, broker, asked),
         ApiKey::ListGroups => asked.answer(&ListGroupsResponse::default()),
         key => panic!("nobody asks {key:?}"),
     }
@@ -212,14 +210,13 @@ fn find_coordinator(state: &State, asked: &Asked) -> Reaction {
 }
 
 /// Every group has committed 7 in partition 0.
-fn offset_fetch(state: &mut State, asked: &Asked) -> Reaction {
+fn offset_fetch(state: &State, broker: usize, asked: &Asked) -> Reaction {
     let request: OffsetFetchRequest = asked.decode();
-    let code = if state.wrong_coordinators > 0 {
-        NOT_COORDINATOR
-    } else {
+    let code = if broker == state.coordinator {
         0
+    } else {
+        NOT_COORDINATOR
     };
-    state.wrong_coordinators = state.wrong_coordinators.saturating_sub(1);
     let response = if asked.version >= 8 {
         let groups = request.groups.into_iter().map(|group| {
             let partition = OffsetFetchResponsePartitions::default().with_committed_offset(7);

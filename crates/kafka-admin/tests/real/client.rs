@@ -15,8 +15,8 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    CreateAclsRequest, CreateTopicsRequest, EndTxnRequest, FindCoordinatorRequest, InitProducerIdRequest,
-    MetadataRequest, ProduceRequest, RequestHeader, ResponseHeader, TransactionalId,
+    CreateAclsRequest, CreateTopicsRequest, ElectLeadersRequest, EndTxnRequest, FindCoordinatorRequest,
+    InitProducerIdRequest, MetadataRequest, ProduceRequest, RequestHeader, ResponseHeader, TransactionalId,
 };
 use kafka_protocol::protocol::{Decodable as _, Encodable as _, HeaderVersion as _, Request, StrBytes};
 use kafka_protocol::records::{
@@ -143,6 +143,17 @@ impl Client {
             .with_timeout_ms(30_000);
         let response = self.call(&request, 5);
         assert_eq!(response.topics[0].error_code, 0, "{response:?}");
+    }
+
+    /// Each partition gets its preferred leader again.
+    pub(crate) fn elect_preferred(&mut self) {
+        const PREFERRED: i8 = 0;
+        let request = ElectLeadersRequest::default()
+            .with_election_type(PREFERRED)
+            .with_topic_partitions(None)
+            .with_timeout_ms(10_000);
+        let response = self.call(&request, 2);
+        assert_eq!(response.error_code, 0, "{response:?}");
     }
 
     /// Lets a user do something to all topics or groups whose names begin so.
