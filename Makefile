@@ -23,8 +23,9 @@ demo: model ## the main job on real input: KAFKA=HOST:PORT for a broker of your 
 test: ## all tests; they fetch the model and Apache Kafka where these are not in the cache
 	cargo test --workspace
 
-soak: ## the worker in a simulation, and killed, stopped and frozen on Apache Kafka, by seeds: SEEDS=2000000 ROUNDS=200 SEED=1
+soak: ## the worker in a simulation, and killed, stopped and frozen on Apache Kafka, by seeds: SEEDS=2000000 ROUNDS=200 SEED=1; and requests while brokers fail: FAULT_ROUNDS=3
 	OUTRIGGER_SIM_SEEDS=$(or $(SEEDS),2000000) cargo test -p inference --test sim -- --nocapture
+	OUTRIGGER_FAULT_ROUNDS=$(or $(FAULT_ROUNDS),3) cargo test -p kafka-admin --test faults -- --nocapture
 	OUTRIGGER_SOAK_ROUNDS=$(or $(ROUNDS),200) OUTRIGGER_SOAK_SEED=$(or $(SEED),1) cargo test -p inference --test real soak -- --nocapture
 
 check: ## what CI demands beside the tests

@@ -212,9 +212,15 @@ fn describe(code: Code) -> &'static str {
         }
         Code::NonEmptyGroup => "the group has members",
         Code::GroupSubscribedToTopic => "the group has members that subscribe to the topic",
-        Code::TopicAuthorizationFailed => "the client's user has no permission on the topic",
-        Code::GroupAuthorizationFailed => "the client's user has no permission on the group",
-        Code::ClusterAuthorizationFailed => "the client's user has no permission on the cluster",
+        Code::TopicAuthorizationFailed => {
+            "the client's user has no permission on the topic: grant it DESCRIBE, and READ to commit or to look at its log"
+        }
+        Code::GroupAuthorizationFailed => {
+            "the client's user has no permission on the group: grant it DESCRIBE, and READ to commit"
+        }
+        Code::ClusterAuthorizationFailed => {
+            "the client's user has no permission on the cluster: grant it DESCRIBE"
+        }
         Code::GroupIdNotFound => "there is no such group",
         Code::OffsetMetadataTooLarge => "the metadata is larger than the broker's offset.metadata.max.bytes",
         Code::OffsetOutOfRange => "the partition has no such offset",

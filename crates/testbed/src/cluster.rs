@@ -46,3 +46,13 @@ impl KafkaCluster {
         &mut self.brokers
     }
 }
+
+impl Drop for KafkaCluster {
+    fn drop(&mut self) {
+        // Those that are left without most others would wait for them before they end.
+        for broker in &self.brokers {
+            // One that was stopped has ended already.
+            drop(broker.signal("KILL"));
+        }
+    }
+}

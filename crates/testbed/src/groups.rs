@@ -1,17 +1,10 @@
 //! Owns what Kafka's own tool says about a consumer group.
 
-use std::process::Stdio;
-use std::time::Duration;
+use anyhow::bail;
 
-use anyhow::{Context as _, bail};
-use tokio::process::Command;
-use tokio::time::timeout;
-
-use crate::script;
+use crate::tool;
 
 const TOOL: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
-/// How long the tool may take.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A partition as `kafka-consumer-groups --describe` shows it. What it shows as `-` is not known.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,35 +28,17 @@ pub struct GroupRow {
 /// # Errors
 /// Where the tool cannot be had, or fails.
 pub async fn consumer_groups(servers: &str, group: &str) -> anyhow::Result<Vec<GroupRow>> {
-    let jars = script::line("kafka/fetch", &[]).await?;
-    let mut tool = Command::new("java");
-    tool.args([
-        "-Xmx256m",
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
-        "-cp",
-        &format!("{jars}/*"),
-        TOOL,
-    ])
-    .args(["--bootstrap-server", servers, "--describe", "--group", group])
-    .stdin(Stdio::null())
-    .kill_on_drop(true);
-    let output = timeout(PATIENCE, tool.output())
-        .await
-        .context("Kafka's tool did not end")?;
-    let output = output.context("cannot run java")?;
-    let (printed, told) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let arguments = ["--bootstrap-server", servers, "--describe", "--group", group];
+    let printed = tool::run(TOOL, &arguments).await?;
+    let (output, errors) = (printed.output, printed.errors);
     // Whatever goes wrong, it is printed where the table would be.
-    if printed.contains("GroupIdNotFoundException") {
+    if output.contains("GroupIdNotFoundException") {
         return Ok(Vec::new());
     }
-    if !output.status.success() || printed.contains("Error: ") {
-        bail!("Kafka's tool failed: {printed}{told}");
+    if !printed.is_success || output.contains("Error: ") {
+        bail!("Kafka's tool failed: {output}{errors}");
     }
-    let mut rows: Vec<_> = printed.lines().filter_map(|line| row(line, group)).collect();
+    let mut rows: Vec<_> = output.lines().filter_map(|line| row(line, group)).collect();
     rows.sort();
     Ok(rows)
 }

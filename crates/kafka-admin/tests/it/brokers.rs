@@ -168,17 +168,23 @@ async fn an_old_broker_is_asked_in_its_own_versions_one_by_one() {
 }
 
 #[tokio::test]
-async fn a_coordinator_that_moved_is_found_again() {
+async fn groups_whose_coordinator_moved_are_all_found_again_at_once() {
     let cluster = FakeCluster::start(2, &NEW).await;
     let admin = admin(&cluster.servers(), 5000, 5000);
-    admin.committed(&groups(3)).await;
+    admin.committed(&groups(500)).await;
     {
         let mut state = cluster.state.lock().unwrap();
         state.coordinator = 1;
-        state.wrong_coordinators = 2;
+        state.asked.clear();
     }
-    let answers = admin.committed(&groups(3)).await;
+    let begun = Instant::now();
+    let answers = admin.committed(&groups(500)).await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert!(answers.iter().all(|(_, answer)| answer.is_ok()), "{answers:?}");
+    let state = cluster.state.lock().unwrap();
+    // Five requests of a hundred groups to the wrong broker, then to the right one.
+    assert_eq!(state.count(ApiKey::OffsetFetch), 10);
+    assert!(state.count(ApiKey::FindCoordinator) <= 5);
 }
 
 #[tokio::test]

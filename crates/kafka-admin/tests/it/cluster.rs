@@ -15,12 +15,12 @@ use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::{
-    ApiKey, FindCoordinatorRequest, FindCoordinatorResponse, ListOffsetsRequest, ListOffsetsResponse,
-    MetadataRequest, MetadataResponse, OffsetFetchRequest, OffsetFetchResponse,
+    ApiKey, FindCoordinatorRequest, FindCoordinatorResponse, ListGroupsResponse, ListOffsetsRequest,
+    ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest, OffsetFetchResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::fake::{Asked, Fake, Reaction};
+use crate::fake::{Asked, Fake, Held, Reaction};
 
 pub(crate) const TOPIC: &str = "topic";
 const NOT_LEADER: i16 = 6;
@@ -28,12 +28,14 @@ const NOT_COORDINATOR: i16 = 16;
 const UNKNOWN_TOPIC: i16 = 3;
 
 /// Kafka 4's versions, as far as they matter here.
-pub(crate) const NEW: [(ApiKey, i16, i16); 5] = [
+pub(crate) const NEW: [(ApiKey, i16, i16); 7] = [
     (ApiKey::ApiVersions, 0, 4),
     (ApiKey::Metadata, 0, 13),
     (ApiKey::ListOffsets, 1, 10),
     (ApiKey::FindCoordinator, 0, 6),
     (ApiKey::OffsetFetch, 1, 9),
+    (ApiKey::OffsetCommit, 2, 9),
+    (ApiKey::ListGroups, 0, 5),
 ];
 /// Kafka 2.1's.
 pub(crate) const OLD: [(ApiKey, i16, i16); 5] = [
@@ -53,10 +55,12 @@ pub(crate) struct State {
     /// Who leads each partition indeed, if it is another.
     pub(crate) moved: BTreeMap<usize, usize>,
     pub(crate) coordinator: usize,
-    /// How often a coordinator says that it is none.
-    pub(crate) wrong_coordinators: usize,
     /// Brokers that do not answer but for their versions.
     pub(crate) hanging: Vec<usize>,
+    /// Requests that no broker answers.
+    pub(crate) hanging_keys: Vec<ApiKey>,
+    /// What the second broker waits for, after it has said which versions it knows.
+    pub(crate) held: Option<Held>,
     /// Brokers that do nothing any more but take connections.
     pub(crate) frozen: Vec<usize>,
     pub(crate) asked: Vec<(ApiKey, i16)>,
@@ -108,12 +112,16 @@ fn react(state: &Mutex<State>, broker: usize, versions: &[(ApiKey, i16, i16)], a
     state.asked.push((asked.key, asked.version));
     match asked.key {
         _ if state.frozen.contains(&broker) => Reaction::Hang,
-        ApiKey::ApiVersions => asked.versions(versions),
-        _ if state.hanging.contains(&broker) => Reaction::Hang,
+        ApiKey::ApiVersions => match (asked.versions(versions), state.held.take_if(|_| broker == 1)) {
+            (Reaction::Send(bytes), Some(held)) => Reaction::SendAndHold(bytes, held),
+            (reaction, _) => reaction,
+        },
+        key if state.hanging.contains(&broker) || state.hanging_keys.contains(&key) => Reaction::Hang,
         ApiKey::Metadata => metadata(&mut state, asked),
         ApiKey::ListOffsets => list_offsets(&state, broker, asked),
         ApiKey::FindCoordinator => find_coordinator(&state, asked),
-        ApiKey::OffsetFetch => offset_fetch(&mut state, asked),
+        ApiKey::OffsetFetch => offset_fetch(&state, broker, asked),
+        ApiKey::ListGroups => asked.answer(&ListGroupsResponse::default()),
         key => panic!("nobody asks {key:?}"),
     }
 }
@@ -202,14 +210,13 @@ fn find_coordinator(state: &State, asked: &Asked) -> Reaction {
 }
 
 /// Every group has committed 7 in partition 0.
-fn offset_fetch(state: &mut State, asked: &Asked) -> Reaction {
+fn offset_fetch(state: &State, broker: usize, asked: &Asked) -> Reaction {
     let request: OffsetFetchRequest = asked.decode();
-    let code = if state.wrong_coordinators > 0 {
-        NOT_COORDINATOR
-    } else {
+    let code = if broker == state.coordinator {
         0
+    } else {
+        NOT_COORDINATOR
     };
-    state.wrong_coordinators = state.wrong_coordinators.saturating_sub(1);
     let response = if asked.version >= 8 {
         let groups = request.groups.into_iter().map(|group| {
             let partition = OffsetFetchResponsePartitions::default().with_committed_offset(7);

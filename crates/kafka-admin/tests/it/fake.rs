@@ -8,6 +8,7 @@ use kafka_protocol::messages::{ApiKey, ApiVersionsResponse, RequestHeader, Respo
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 /// A request that came.
@@ -27,6 +28,14 @@ pub(crate) enum Reaction {
     SendAndClose(Bytes),
     /// It does nothing.
     Hang,
+    /// It sends these bytes, and reads nothing more until it may.
+    SendAndHold(Bytes, Held),
+}
+
+/// What happens when a broker reads again: it says whether the connection ended in order, and how many bytes came.
+pub(crate) struct Held {
+    pub(crate) until: oneshot::Receiver<()>,
+    pub(crate) received: oneshot::Sender<(bool, usize)>,
 }
 
 impl Asked {
@@ -141,6 +150,14 @@ async fn converse(mut stream: TcpStream, script: Script) {
             Reaction::Send(bytes) if stream.write_all(&bytes).await.is_ok() => {}
             Reaction::SendAndClose(bytes) => {
                 drop(stream.write_all(&bytes).await);
+                return;
+            }
+            Reaction::SendAndHold(bytes, held) => {
+                drop(stream.write_all(&bytes).await);
+                drop(held.until.await);
+                let mut rest = Vec::new();
+                let ended = stream.read_to_end(&mut rest).await;
+                held.received.send((ended.is_ok(), rest.len())).unwrap();
                 return;
             }
             Reaction::Send(_) => return,

@@ -10,6 +10,7 @@ mod brokers;
 mod cluster;
 mod connections;
 mod fake;
+mod hanging;
 
 use kafka_admin::{Admin, Connection, RawKafka};
 use sidecar::Problems;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
 mod log_ends;
+mod three;
 
 use kafka_admin::{
     Admin, Committed, Connection, GroupId, LogEnd, Offset, RefusalKind, Topic, TopicPartition,
@@ -64,7 +65,6 @@ async fn what_nobodys_member_commits_is_read_back_with_its_metadata() {
     assert_eq!(lower[0].1.as_ref().unwrap().offset, offset(0), "it may go back");
     let another = GroupId::from("another");
     assert_eq!(admin.committed_in(&another, &[at(0)]).await.unwrap(), []);
-    assert_eq!(admin.committed_in_all(&group).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

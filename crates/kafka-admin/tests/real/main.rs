@@ -8,7 +8,10 @@
 
 mod client;
 mod members;
+mod permissions;
 mod secured;
+mod tools;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
