@@ -10,6 +10,8 @@ mod brokers;
 mod cluster;
 mod connections;
 mod fake;
+mod issuer;
+mod tokens;
 
 use kafka_admin::{Admin, Connection, RawKafka};
 use sidecar::Problems;
