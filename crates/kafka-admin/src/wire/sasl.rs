@@ -154,10 +154,9 @@ impl Login<'_, '_> {
         if answer.is_empty() {
             return Ok(());
         }
-        // RFC 7628: the reason came as a challenge; an empty answer makes the broker end it with an error.
-        let reason = String::from_utf8_lossy(&answer).into_owned();
-        self.send(Bytes::from_static(b"\x01")).await?;
-        Err(self.denied(&reason))
+        // RFC 7628: the reason came as a challenge; an empty answer makes the broker end it, for no other reason.
+        drop(self.send(Bytes::from_static(b"\x01")).await);
+        Err(self.denied(&String::from_utf8_lossy(&answer)))
     }
 
     fn denied(&self, reason: &str) -> Refusal {

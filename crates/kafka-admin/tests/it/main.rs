@@ -11,6 +11,7 @@ mod cluster;
 mod connections;
 mod fake;
 mod issuer;
+mod logins;
 mod tokens;
 
 use kafka_admin::{Admin, Connection, RawKafka};
