@@ -1,9 +1,11 @@
 //! Owns how to reach a cluster: addresses, TLS, SASL, and librdkafka's own settings for what is not named here.
 
 mod address;
+mod credentials;
 mod properties;
 mod security;
 mod tls;
+mod token;
 mod tuning;
 
 use std::sync::Arc;
@@ -13,9 +15,10 @@ use sidecar::Problems;
 use tokio_rustls::rustls::ClientConfig;
 
 pub(crate) use address::Address;
+pub(crate) use credentials::Credentials;
 pub use properties::Properties;
-pub(crate) use security::Credentials;
 pub use security::{RawSecurity, SaslMechanism, SecurityProtocol};
+pub use token::{Token, TokenSource};
 pub(crate) use tuning::Tuning;
 
 /// `[kafka]` of a configuration.
@@ -60,7 +63,8 @@ impl Connection {
         let servers = Address::parse_all(&raw.bootstrap_servers, &mut found);
         raw.properties.check(&mut found);
         let tuning = Tuning::check(&raw.properties, &mut found);
-        let credentials = raw.security.check(&mut found);
+        raw.security.check_files(&mut found);
+        let credentials = Credentials::check(&raw.security, &tuning, &mut found);
         let has_tls = raw.security.protocol.has_tls();
         let tls = has_tls
             .then(|| tls::client_config(&raw.security, tuning.checks_host, &mut found))
@@ -89,6 +93,15 @@ impl Connection {
     /// The names in `kafka.properties` that requests to a cluster do not use.
     pub fn unused_properties(&self) -> Vec<&str> {
         tuning::unused(&self.raw.properties)
+    }
+
+    /// Where the tokens of `OAUTHBEARER` come from, if that is how to log in: the same source that requests to the cluster use,
+    /// so that a client that this crate does not make causes no tokens of its own.
+    pub fn token_source(&self) -> Option<&TokenSource> {
+        match self.credentials.as_ref()? {
+            Credentials::Token(source) => Some(source),
+            Credentials::Password { .. } => None,
+        }
     }
 
     pub(crate) fn protocol(&self) -> SecurityProtocol {

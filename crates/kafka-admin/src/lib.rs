@@ -20,7 +20,9 @@ mod topology;
 mod wire;
 
 pub use admin::Admin;
-pub use connection::{Connection, Properties, RawKafka, RawSecurity, SaslMechanism, SecurityProtocol};
+pub use connection::{
+    Connection, Properties, RawKafka, RawSecurity, SaslMechanism, SecurityProtocol, Token, TokenSource,
+};
 pub use names::{BrokerId, GroupId, Offset, Partition, Topic, TopicId, TopicPartition};
 pub use refusal::{Refusal, RefusalKind};
 pub use requests::{

@@ -59,6 +59,12 @@ impl Refusal {
         Self::of(Code::NetworkException, Some(&reason))
     }
 
+    /// Credentials that are refused, or cannot be had.
+    pub(crate) fn unauthenticated(reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self::of(Code::SaslAuthenticationFailed, Some(&reason))
+    }
+
     /// Nothing came in time.
     pub(crate) fn without_answer(reason: impl Into<String>) -> Self {
         let reason = reason.into();

@@ -10,7 +10,7 @@ use sidecar::{Problems, Secret};
 const MECHANISM: &str = "it is kafka.security.sasl_mechanism";
 
 /// Settings that stand elsewhere in the configuration, aliases included.
-const OWNED: [(&str, &str); 12] = [
+const OWNED: [(&str, &str); 18] = [
     ("bootstrap.servers", "it is kafka.bootstrap_servers"),
     ("metadata.broker.list", "it is kafka.bootstrap_servers"),
     ("client.id", "it is kafka.client_id"),
@@ -26,6 +26,21 @@ const OWNED: [(&str, &str); 12] = [
     ("sasl.mechanisms", MECHANISM),
     ("sasl.username", "it is kafka.security.username"),
     ("sasl.password", "it is kafka.security.password"),
+    (
+        "sasl.oauthbearer.method",
+        "it follows from kafka.security.token_endpoint",
+    ),
+    (
+        "sasl.oauthbearer.token.endpoint.url",
+        "it is kafka.security.token_endpoint",
+    ),
+    ("sasl.oauthbearer.client.id", "it is kafka.security.client_id"),
+    (
+        "sasl.oauthbearer.client.secret",
+        "it is kafka.security.client_secret",
+    ),
+    ("sasl.oauthbearer.scope", "it is kafka.security.scope"),
+    ("sasl.oauthbearer.extensions", "it is kafka.security.extensions"),
 ];
 
 /// Parts of the names of settings that hold a secret. librdkafka marks most of them as sensitive.

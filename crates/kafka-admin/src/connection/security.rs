@@ -1,5 +1,6 @@
 //! Owns `[kafka.security]`: which protocol, and as whom.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,24 @@ pub struct RawSecurity {
     /// The file with the token of `OAUTHBEARER`; it is read again for each authentication.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// The URL that issues tokens of `OAUTHBEARER` for client credentials (RFC 6749, section 4.4), instead of `token_file`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_endpoint: Option<String>,
+    /// The certificates, in PEM, of those who may sign the endpoint's; the system's if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_ca_file: Option<PathBuf>,
+    /// As which client the endpoint is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// With which secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<Secret>,
+    /// The scope of the token, if the endpoint needs one; several with spaces between.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// What brokers are sent beside a token (RFC 7628, KIP-342), such as `logicalCluster` and `identityPoolId`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub extensions: BTreeMap<String, String>,
 }
 
 /// A listener's protocol.
@@ -103,84 +122,15 @@ impl SaslMechanism {
     }
 }
 
-/// As whom to log in, and how.
-#[derive(Debug, Clone)]
-pub(crate) enum Credentials {
-    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
-    Password {
-        mechanism: SaslMechanism,
-        username: String,
-        password: Secret,
-    },
-    /// `OAUTHBEARER`.
-    Token { file: PathBuf },
-}
-
-impl Credentials {
-    pub(crate) fn mechanism(&self) -> SaslMechanism {
-        match self {
-            Self::Password { mechanism, .. } => *mechanism,
-            Self::Token { .. } => SaslMechanism::OauthBearer,
-        }
-    }
-}
-
 impl RawSecurity {
-    /// The credentials, if there are any; what does not go together is added to `problems`.
-    pub(crate) fn check(&self, problems: &mut Problems) -> Option<Credentials> {
-        self.check_files(problems);
+    /// Adds files that cannot be read, or have no effect, to `problems`.
+    pub(crate) fn check_files(&self, problems: &mut Problems) {
         let protocol = self.protocol.name();
-        let has_token = self.sasl_mechanism == Some(SaslMechanism::OauthBearer);
-        let has_sasl = self.protocol.has_sasl();
-        let settings = [
-            ("sasl_mechanism", self.sasl_mechanism.is_some(), true),
-            ("username", self.username.is_some(), !has_token),
-            ("password", self.password.is_some(), !has_token),
-            ("token_file", self.token_file.is_some(), has_token),
-        ];
-        for (key, is_set, belongs_to_mechanism) in settings {
-            let key = format!("kafka.security.{key}");
-            match (has_sasl, belongs_to_mechanism, is_set) {
-                (true, true, false) => {
-                    let by = self.sasl_mechanism.map_or(protocol, SaslMechanism::name);
-                    problems.add(key, format!("is missing; \"{by}\" needs it"));
-                }
-                (true, false, true) => {
-                    let by = self.sasl_mechanism.map_or("SASL", SaslMechanism::name);
-                    problems.add(key, format!("has no effect with sasl_mechanism = \"{by}\""));
-                }
-                (false, _, true) => {
-                    problems.add(key, format!("has no effect with protocol = \"{protocol}\""));
-                }
-                _ => {}
-            }
-        }
-        self.credentials()
-    }
-
-    fn credentials(&self) -> Option<Credentials> {
-        match self.sasl_mechanism.filter(|_| self.protocol.has_sasl())? {
-            SaslMechanism::OauthBearer => Some(Credentials::Token {
-                file: self.token_file.clone()?,
-            }),
-            mechanism => Some(Credentials::Password {
-                mechanism,
-                username: self.username.clone()?,
-                password: self.password.clone()?,
-            }),
-        }
-    }
-
-    fn check_files(&self, problems: &mut Problems) {
-        let protocol = self.protocol.name();
+        let has_tls = self.protocol.has_tls();
         let files = [
-            ("ca_file", &self.ca_file, self.protocol.has_tls()),
-            (
-                "certificate_file",
-                &self.certificate_file,
-                self.protocol.has_tls(),
-            ),
-            ("key_file", &self.key_file, self.protocol.has_tls()),
+            ("ca_file", &self.ca_file, has_tls),
+            ("certificate_file", &self.certificate_file, has_tls),
+            ("key_file", &self.key_file, has_tls),
             ("token_file", &self.token_file, true),
         ];
         for (key, file, has_effect) in files {
@@ -198,47 +148,5 @@ impl RawSecurity {
         if self.key_password.is_some() && self.key_file.is_none() {
             problems.add("kafka.security.key_password", "has no effect without key_file");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn problems(toml: &str) -> String {
-        let mut problems = Problems::new();
-        toml::from_str::<RawSecurity>(toml).unwrap().check(&mut problems);
-        problems.to_string()
-    }
-
-    #[test]
-    fn sasl_needs_all_of_its_settings() {
-        let found = problems("protocol = \"sasl_ssl\"\nsasl_mechanism = \"SCRAM-SHA-512\"\nusername = \"a\"");
-        assert_eq!(
-            found,
-            "kafka.security.password: is missing; \"SCRAM-SHA-512\" needs it"
-        );
-    }
-
-    #[test]
-    fn a_token_stands_in_a_file_and_a_password_beside_it_has_no_effect() {
-        let found = problems(
-            "protocol = \"sasl_ssl\"\nsasl_mechanism = \"OAUTHBEARER\"\nusername = \"a\"\ntoken_file = \"/nowhere\"",
-        );
-        assert!(
-            found.contains("kafka.security.token_file: cannot read /nowhere"),
-            "{found}"
-        );
-        assert!(
-            found.contains("kafka.security.username: has no effect with sasl_mechanism"),
-            "{found}"
-        );
-    }
-
-    #[test]
-    fn what_has_no_effect_is_named_once() {
-        let found = problems("token_file = \"/etc/passwd\"\npassword = \"x\"");
-        assert_eq!(found.matches("password: has no effect").count(), 1, "{found}");
-        assert_eq!(found.matches("token_file: has no effect").count(), 1, "{found}");
     }
 }

@@ -61,6 +61,19 @@ pub(crate) fn client_config(
         .ok()
 }
 
+/// For HTTPS, without a certificate of the client's own; `is_used` if any connection is one.
+pub(crate) fn https_config(ca_file: Option<&Path>, is_used: bool) -> Result<ClientConfig, String> {
+    let roots = if is_used {
+        authorities(ca_file)?
+    } else {
+        RootCertStore::empty()
+    };
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
 fn authorities(file: Option<&Path>) -> Result<RootCertStore, String> {
     let found = match file {
         Some(file) => certificates(file)?,

@@ -19,7 +19,7 @@ use super::encode::{encode_request, request_name, set_correlation};
 use super::handshake::{Established, Exchange, establish};
 use super::pulse::{Monitor, Pulse, SUSPECT_WAIT, pulse};
 use super::reason::{Step, Target};
-use super::sasl;
+use super::sasl::{self, Identity};
 use super::versions::Versions;
 use crate::{Connection, Refusal};
 
@@ -321,7 +321,10 @@ impl<'s> Serving<'s> {
             step: Step::Authenticate,
         };
         let within = self.settings.tuning.connect_timeout;
-        let login = sasl::authenticate(&mut exchange, &self.versions, credentials);
+        let login = async {
+            let identity = Identity::of(credentials).await?;
+            sasl::authenticate(&mut exchange, &self.versions, &identity).await
+        };
         let renewed = timeout(within, login).await.unwrap_or_else(|_elapsed| {
             let reason = self.target.describe_timeout(Step::Authenticate, within);
             Err(Refusal::lost(reason))

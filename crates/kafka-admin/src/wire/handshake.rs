@@ -9,7 +9,7 @@ use super::decode::decode_response;
 use super::encode::encode_request;
 use super::frame::FrameError;
 use super::reason::{Step, Target};
-use super::sasl;
+use super::sasl::{self, Identity};
 use super::transport::Channel;
 use super::versions::Versions;
 use crate::{Connection, Refusal};
@@ -28,6 +28,13 @@ pub(crate) async fn establish(
     target: &Target,
     step: &mut Step,
 ) -> Result<Established, Refusal> {
+    let identity = match &connection.credentials {
+        Some(credentials) => {
+            *step = Step::Token;
+            Some(Identity::of(credentials).await?)
+        }
+        None => None,
+    };
     let opened = Channel::open(connection, &target.address, step).await;
     let mut channel = opened.map_err(|error| Refusal::unreachable(target.describe(*step, &error)))?;
     *step = Step::Versions;
@@ -39,10 +46,10 @@ pub(crate) async fn establish(
     };
     let versions = exchange.negotiate().await?;
     let mut reauthenticate_at = None;
-    if let Some(credentials) = &connection.credentials {
+    if let Some(identity) = &identity {
         *step = Step::Authenticate;
         exchange.step = *step;
-        reauthenticate_at = sasl::authenticate(&mut exchange, &versions, credentials).await?;
+        reauthenticate_at = sasl::authenticate(&mut exchange, &versions, identity).await?;
     }
     Ok(Established {
         channel,

@@ -49,6 +49,7 @@ pub(crate) struct Target {
 /// A step of making a connection, or of using it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
+    Token,
     Resolve,
     Connect,
     Tls,
@@ -92,6 +93,7 @@ impl Target {
     /// Nothing happened for too long.
     pub(crate) fn describe_timeout(&self, step: Step, after: std::time::Duration) -> String {
         let what = match step {
+            Step::Token => "no token",
             Step::Resolve => "the name is not resolved",
             Step::Connect => "no connection",
             Step::Tls => "no TLS handshake",
@@ -112,7 +114,7 @@ impl Target {
                 "the port may expect TLS ({NEEDS_TLS}), or it is no Kafka broker's: {}",
                 self.origin.advice()
             )),
-            Step::Authenticate => Some("check kafka.security".to_owned()),
+            Step::Token | Step::Authenticate => Some("check kafka.security".to_owned()),
             Step::FirstRequest if is_closed && !self.protocol.has_sasl() => Some(
                 "the listener may require SASL: set kafka.security.protocol to \"sasl_plaintext\" or \"sasl_ssl\""
                     .to_owned(),

@@ -13,40 +13,52 @@ use self::scram::{Scram, ScramHash};
 use super::handshake::Exchange;
 use super::versions::Versions;
 use crate::connection::Credentials;
-use crate::{Refusal, RefusalKind, SaslMechanism};
+use crate::{Refusal, RefusalKind, SaslMechanism, Token};
 
 /// After which part of a session's time it is renewed.
 const RENEW_AFTER: f64 = 0.8;
-/// The largest token that is read from a file.
-const MAX_TOKEN_BYTES: u64 = 1 << 20;
+
+/// Credentials, with a token if they need one.
+pub(crate) struct Identity<'i> {
+    credentials: &'i Credentials,
+    token: Option<Token>,
+}
+
+impl<'i> Identity<'i> {
+    /// The token comes before a connection is made, or a broker waits: it may take a while.
+    pub(crate) async fn of(credentials: &'i Credentials) -> Result<Self, Refusal> {
+        let token = match credentials {
+            Credentials::Token(source) => Some(source.token().await?),
+            Credentials::Password { .. } => None,
+        };
+        Ok(Self { credentials, token })
+    }
+}
 
 /// Logs in; says when to do so again, if the broker ends sessions.
 pub(crate) async fn authenticate(
     exchange: &mut Exchange<'_>,
     versions: &Versions,
-    credentials: &Credentials,
+    identity: &Identity<'_>,
 ) -> Result<Option<Instant>, Refusal> {
-    let mechanism = credentials.mechanism();
-    choose(exchange, versions, mechanism).await?;
+    let credentials = identity.credentials;
+    choose(exchange, versions, credentials.mechanism()).await?;
     let mut login = Login {
         version: versions.newest::<SaslAuthenticateRequest>(i16::MAX)?,
         exchange,
+        advice: credentials.advice(),
         lifetime_ms: 0,
     };
-    match credentials {
-        Credentials::Password {
-            username, password, ..
-        } => {
-            let password = password.expose();
-            match mechanism {
-                SaslMechanism::ScramSha256 => login.scram(ScramHash::Sha256, username, password).await?,
-                SaslMechanism::ScramSha512 => login.scram(ScramHash::Sha512, username, password).await?,
-                SaslMechanism::Plain | SaslMechanism::OauthBearer => {
-                    login.send(format!("\0{username}\0{password}").into()).await?;
-                }
-            }
-        }
-        Credentials::Token { file } => login.token(file).await?,
+    if let Some(token) = &identity.token {
+        login.token(token).await?;
+    }
+    if let Credentials::Password {
+        mechanism,
+        username,
+        password,
+    } = credentials
+    {
+        login.password(*mechanism, username, password.expose()).await?;
     }
     let lifetime = u64::try_from(login.lifetime_ms)
         .ok()
@@ -87,6 +99,8 @@ async fn choose(
 struct Login<'l, 'e> {
     exchange: &'l mut Exchange<'e>,
     version: i16,
+    /// What to look at if the broker refuses.
+    advice: &'static str,
     lifetime_ms: i64,
 }
 
@@ -101,6 +115,22 @@ impl Login<'_, '_> {
         Ok(response.auth_bytes)
     }
 
+    async fn password(
+        &mut self,
+        mechanism: SaslMechanism,
+        username: &str,
+        password: &str,
+    ) -> Result<(), Refusal> {
+        match mechanism {
+            SaslMechanism::ScramSha256 => self.scram(ScramHash::Sha256, username, password).await,
+            SaslMechanism::ScramSha512 => self.scram(ScramHash::Sha512, username, password).await,
+            SaslMechanism::Plain | SaslMechanism::OauthBearer => {
+                let message = format!("\0{username}\0{password}");
+                self.send(message.into()).await.map(drop)
+            }
+        }
+    }
+
     async fn scram(&mut self, hash: ScramHash, username: &str, password: &str) -> Result<(), Refusal> {
         let scram = Scram::new(hash, username).map_err(|reason| self.denied(&reason))?;
         let first = self.send(scram.first_message().into()).await?;
@@ -111,40 +141,26 @@ impl Login<'_, '_> {
         proof.verify(&last).map_err(|reason| self.denied(&reason))
     }
 
-    async fn token(&mut self, file: &std::path::Path) -> Result<(), Refusal> {
-        let token = read_token(file).await.map_err(|reason| self.denied(&reason))?;
-        let message = format!("n,,\u{1}auth=Bearer {token}\u{1}\u{1}");
+    async fn token(&mut self, token: &Token) -> Result<(), Refusal> {
+        let extensions = token.extensions.iter();
+        let extensions: String = extensions
+            .flat_map(|(name, value)| ["\u{1}", name, "=", value])
+            .collect();
+        let message = format!(
+            "n,,\u{1}auth=Bearer {}{extensions}\u{1}\u{1}",
+            token.value.expose()
+        );
         let answer = self.send(message.into()).await?;
         if answer.is_empty() {
             return Ok(());
         }
-        // RFC 7628: the reason came as a challenge; an empty answer makes the broker end it with an error.
-        let reason = String::from_utf8_lossy(&answer).into_owned();
-        self.send(Bytes::from_static(b"\x01")).await?;
-        Err(self.denied(&reason))
+        // RFC 7628: the reason came as a challenge; an empty answer makes the broker end it, for no other reason.
+        drop(self.send(Bytes::from_static(b"\x01")).await);
+        Err(self.denied(&String::from_utf8_lossy(&answer)))
     }
 
     fn denied(&self, reason: &str) -> Refusal {
-        let refusal = Refusal::of(kafka_protocol::ResponseError::SaslAuthenticationFailed, None);
-        let address = &self.exchange.target.address;
-        Refusal {
-            reason: format!(
-                "{address}: {reason}; check kafka.security.username, password or token_file, and sasl_mechanism"
-            ),
-            ..refusal
-        }
+        let (address, advice) = (&self.exchange.target.address, self.advice);
+        Refusal::unauthenticated(format!("{address}: {reason}; {advice}"))
     }
-}
-
-async fn read_token(file: &std::path::Path) -> Result<String, String> {
-    let shown = file.display();
-    let failed = |error| format!("cannot read the token in {shown}: {error}");
-    let size = tokio::fs::metadata(file).await.map_err(failed)?.len();
-    if size > MAX_TOKEN_BYTES {
-        return Err(format!(
-            "{shown} has {size} bytes; a token has at most {MAX_TOKEN_BYTES}"
-        ));
-    }
-    let token = tokio::fs::read_to_string(file).await.map_err(failed)?;
-    Ok(token.trim().to_owned())
 }

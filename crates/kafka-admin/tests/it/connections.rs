@@ -17,7 +17,7 @@ use crate::admin;
 use crate::cluster::NEW;
 use crate::fake::{Asked, Fake, Reaction, framed};
 
-fn brokers(port: u16) -> MetadataResponse {
+pub(crate) fn brokers(port: u16) -> MetadataResponse {
     let broker = MetadataResponseBroker::default()
         .with_host(StrBytes::from_static_str("127.0.0.1"))
         .with_port(i32::from(port));

@@ -6,11 +6,15 @@
     reason = "a test that cannot set itself up has failed"
 )]
 
+mod answers;
 mod brokers;
 mod cluster;
 mod connections;
 mod fake;
 mod hanging;
+mod issuer;
+mod logins;
+mod tokens;
 
 use kafka_admin::{Admin, Connection, RawKafka};
 use sidecar::Problems;
