@@ -71,6 +71,11 @@ impl Refusal {
         Self::of(Code::RequestTimedOut, Some(&reason))
     }
 
+    /// The answer is larger than is allowed.
+    pub(crate) fn too_large(reason: &str) -> Self {
+        Self::of(Code::MessageTooLarge, Some(reason))
+    }
+
     /// The answer does not have what was asked for.
     pub(crate) fn missing(what: &str) -> Self {
         Self::of(
@@ -135,6 +140,11 @@ impl Refusal {
     /// Whether the broker does not know the request in a version that it was asked in.
     pub(crate) fn is_unsupported(&self) -> bool {
         self.code == "UNSUPPORTED_VERSION"
+    }
+
+    /// Whether an answer about fewer things may be small enough.
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.code == "MESSAGE_TOO_LARGE"
     }
 
     /// Whether it is about a group's coordinator.

@@ -51,6 +51,8 @@ enum Step<K, V> {
     Search(usize, Vec<K>, Option<Instant>, Vec<Unreachable>),
     Found(usize, Answers<K, BrokerId>, Vec<Unreachable>),
     Answered(usize, Answers<K, V>, BrokerId, Option<Address>),
+    /// An answer about a part of what was too much for one.
+    Part(usize, Answers<K, V>, BrokerId, Option<Address>),
 }
 
 /// Things whose brokers are to be found again.
@@ -81,6 +83,8 @@ where
         things.sort_unstable();
         things.dedup();
         let mut steps = JoinSet::new();
+        // One after the other: each that is too large costs the connection.
+        let (mut parts, mut is_parting) = (Vec::new(), false);
         steps.spawn(async move { Step::Search(0, things, None, Vec::new()) });
         while let Some(first) = steps.join_next().await {
             // Those that are ready at the same time search together.
@@ -105,6 +109,20 @@ where
                             }
                         }
                     }
+                    Ok(Step::Part(attempt, answers, broker, at)) => {
+                        is_parting = false;
+                        next = Some(Ok(Step::Answered(attempt, answers, broker, at)));
+                        continue;
+                    }
+                    Ok(Step::Answered(attempt, answers, broker, _)) if is_too_large(&answers) => {
+                        let things: Vec<_> = answers.into_iter().map(|(thing, _)| thing).collect();
+                        let half = things.len().div_ceil(2);
+                        parts.extend(
+                            chunks(things, half)
+                                .into_iter()
+                                .map(|some| (attempt, broker, some)),
+                        );
+                    }
                     Ok(Step::Answered(attempt, answers, broker, at)) => {
                         let mut refusals = answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
                         let unreachable = refusals.find(|refusal| refusal.is_unreachable()).cloned();
@@ -122,6 +140,11 @@ where
                     }
                 }
                 next = steps.try_join_next();
+            }
+            if !is_parting && let Some((attempt, broker, some)) = parts.pop() {
+                is_parting = true;
+                let (asking, at) = ((self.ask)(broker, some), (self.locate)(broker));
+                steps.spawn(async move { Step::Part(attempt, asking.await, broker, at) });
             }
             let since = Some(Instant::now());
             for (attempt, Again { things, unreachable }) in again {
@@ -185,6 +208,12 @@ where
             .is_some_and(|pause| Instant::now() + *pause < self.deadline);
         refusal.is_stale() && !is_believed && is_in_time
     }
+}
+
+/// Whether an answer about half of the things may do.
+fn is_too_large<K, V>(answers: &Answers<K, V>) -> bool {
+    let is_refused = |answer: &Result<V, Refusal>| answer.as_ref().is_err_and(Refusal::is_too_large);
+    answers.len() > 1 && answers.iter().all(|(_, answer)| is_refused(answer))
 }
 
 fn chunks<K>(mut things: Vec<K>, size: usize) -> Vec<Vec<K>> {

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::decode::decode_response;
 use super::encode::{encode_request, request_name, set_correlation};
+use super::frame::FrameError;
 use super::handshake::{Established, Exchange, establish};
 use super::pulse::{Monitor, Pulse, SUSPECT_WAIT, pulse};
 use super::reason::{Step, Target};
@@ -256,7 +257,7 @@ impl<'s> Serving<'s> {
             tokio::select! {
                 frame = channel.reader.next() => match frame {
                     Ok(frame) => self.answer(frame)?,
-                    Err(error) => return Err(Refusal::lost(self.target.describe(self.step, &error))),
+                    Err(error) => return Err(self.unreadable(&error)),
                 },
                 written = write(&mut channel.writer, &mut self.writing), if !self.is_written => match written {
                     Ok(()) => self.is_written = true,
@@ -308,6 +309,22 @@ impl<'s> Serving<'s> {
         // Whoever asked may have gone away.
         drop(request.answer.send(Ok(frame)));
         Ok(())
+    }
+
+    /// What follows from an answer that cannot be read. The request whose answer is too large is not to be sent again.
+    fn unreadable(&mut self, error: &FrameError) -> Refusal {
+        let reason = self.target.describe(self.step, error);
+        if let FrameError::Size {
+            correlation: Some(number),
+            ..
+        } = error
+            && let Some(request) = self.in_flight.remove(number)
+        {
+            // The broker is well: it can be connected to again at once.
+            self.step = Step::Requests;
+            drop(request.answer.send(Err(Refusal::too_large(&reason))));
+        }
+        Refusal::lost(reason)
     }
 
     async fn reauthenticate(&mut self) -> Result<(), Refusal> {

@@ -6,6 +6,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 const SIZE_BYTES: usize = 4;
+/// The size, and the number by which an answer names its request.
+const NUMBERED_BYTES: usize = 8;
 /// How much is read at a time, at least and at most.
 const MIN_READ: usize = 4 << 10;
 const MAX_READ: usize = 256 << 10;
@@ -28,6 +30,8 @@ pub(crate) enum FrameError {
         announced: i32,
         /// The largest that is allowed.
         allowed: usize,
+        /// The request that it answers, if that has come with the size.
+        correlation: Option<i32>,
     },
 }
 
@@ -69,11 +73,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let size = usize::try_from(announced)
             .ok()
             .filter(|size| *size <= self.max_bytes);
-        let size = size.ok_or(FrameError::Size {
+        if let Some(size) = size {
+            return Ok((SIZE_BYTES + size).saturating_sub(self.received.len()));
+        }
+        let correlation = self.received.first_chunk::<NUMBERED_BYTES>();
+        Err(FrameError::Size {
             announced,
             allowed: self.max_bytes,
-        })?;
-        Ok((SIZE_BYTES + size).saturating_sub(self.received.len()))
+            correlation: correlation.map(|numbered| (&numbered[SIZE_BYTES..]).get_i32()),
+        })
     }
 
     fn take(&mut self) -> Bytes {

@@ -202,6 +202,7 @@ mod tests {
 
     fn size(bytes: [u8; 4]) -> FrameError {
         FrameError::Size {
+            correlation: None,
             announced: i32::from_be_bytes(bytes),
             allowed: 100,
         }

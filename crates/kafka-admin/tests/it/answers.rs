@@ -2,18 +2,21 @@
 
 use std::sync::Mutex;
 
-use kafka_admin::{GroupId, Offset, RefusalKind, Topic, TopicPartition};
+use kafka_admin::{Admin, Connection, GroupId, Offset, RawKafka, RefusalKind, Topic, TopicPartition};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
-use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseGroup;
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
+};
 use kafka_protocol::messages::{
-    ApiKey, DescribeGroupsResponse, FetchRequest, FetchResponse, FindCoordinatorResponse, MetadataRequest,
-    MetadataResponse, OffsetFetchResponse,
+    ApiKey, DescribeGroupsResponse, FetchRequest, FetchResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest, OffsetFetchResponse,
 };
 use kafka_protocol::protocol::StrBytes;
+use sidecar::Problems;
 
 use crate::admin;
 use crate::fake::{Asked, Fake, Reaction};
@@ -186,4 +189,58 @@ async fn no_partition_is_empty_since_another_came_first() {
         3,
         "one for all, and one for each that was held back"
     );
+}
+
+/// An answer of so many groups is larger than this client takes.
+const TOO_MANY_GROUPS: usize = 3;
+const MAX_RESPONSE_BYTES: usize = 2000;
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_asked_for_in_parts() {
+    let fake = broker(|asked| match asked.key {
+        ApiKey::FindCoordinator => {
+            let keys = asked.decode::<FindCoordinatorRequest>().coordinator_keys;
+            let coordinators = keys.into_iter().map(|key| Coordinator::default().with_key(key));
+            let response = FindCoordinatorResponse::default().with_coordinators(coordinators.collect());
+            Some(asked.answer(&response))
+        }
+        ApiKey::OffsetFetch => {
+            let groups = asked.decode::<OffsetFetchRequest>().groups;
+            let noise = if groups.len() >= TOO_MANY_GROUPS {
+                MAX_RESPONSE_BYTES
+            } else {
+                1
+            };
+            let groups = groups.into_iter().map(|group| {
+                let partition = OffsetFetchResponsePartitions::default()
+                    .with_committed_offset(7)
+                    .with_metadata(Some(text(&"x".repeat(noise))));
+                let topic = OffsetFetchResponseTopics::default()
+                    .with_name(text("a").into())
+                    .with_partitions(vec![partition]);
+                OffsetFetchResponseGroup::default()
+                    .with_group_id(group.group_id)
+                    .with_topics(vec![topic])
+            });
+            Some(asked.answer(&OffsetFetchResponse::default().with_groups(groups.collect())))
+        }
+        _ => None,
+    })
+    .await;
+    let mut raw = RawKafka {
+        bootstrap_servers: fake.servers(),
+        ..RawKafka::default()
+    };
+    raw.properties
+        .insert("receive.message.max.bytes", MAX_RESPONSE_BYTES.to_string());
+    let admin = Admin::new(&Connection::check(raw, &mut Problems::new()).unwrap());
+    admin.cluster().await.unwrap();
+    let groups: Vec<_> = (0..10)
+        .map(|number| GroupId::from(number.to_string().as_str()))
+        .collect();
+    let answers = admin.committed(&groups).await;
+    assert_eq!(answers.len(), groups.len());
+    for (group, answer) in answers {
+        assert_eq!(answer.unwrap()[0].1.as_ref().unwrap().offset.get(), 7, "{group}");
+    }
 }
