@@ -15,7 +15,7 @@ const GUARD: &str = r#"cat >/dev/null; "$0" --data "$1"; rm -rf "$1""#;
 /// A version of Apache Kafka.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KafkaVersion {
-    /// 2.8.2, on a ZooKeeper of its own.
+    /// 2.8.2, on a `ZooKeeper` of its own.
     V2_8,
     /// 3.7.2.
     V3_7,

@@ -95,7 +95,7 @@ impl Monitor {
     pub(super) async fn may_ask(&mut self, deadline: Instant) -> Result<Instant, Duration> {
         let signs = *self.0.borrow_and_update();
         match (signs.silent_at(), signs.unanswered_since) {
-            (Some(at), Some(since)) if at <= Instant::now() => return Err(since.elapsed()),
+            (Some(at), Some(since)) if at <= Instant::now() => Err(since.elapsed()),
             // Somebody else's question is the probe.
             (Some(at), Some(since)) if !signs.is_proven => {
                 let alive = self.0.wait_for(|signs| signs.is_proven);

@@ -4,6 +4,10 @@
 //! `OUTRIGGER_FAULT_ROUNDS` says how many rounds: one by default, of three faults; `make soak` runs more.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+#![expect(
+    clippy::print_stdout,
+    reason = "whoever looks for a fault's cause needs to know when it was"
+)]
 
 #[path = "../real/client.rs"]
 mod client;
