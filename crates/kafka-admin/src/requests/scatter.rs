@@ -4,10 +4,10 @@
 //! is the wrong one by now, the right one is found and asked, for a few seconds. Each thing is answered exactly once, as soon
 //! as it can be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
 
 use crate::connection::Address;
@@ -61,6 +61,30 @@ struct Again<K> {
     unreachable: Vec<Unreachable>,
 }
 
+impl<K: Send> Again<K> {
+    async fn search_after<V>(self, attempt: usize) -> Step<K, V> {
+        let since = Some(Instant::now());
+        sleep(PAUSES[attempt]).await;
+        Step::Search(attempt + 1, self.things, since, self.unreachable)
+    }
+}
+
+/// A step that is through; a panic goes on.
+fn finished<T>(step: Result<T, JoinError>) -> Option<T> {
+    step.map_err(|failed| {
+        if let Ok(panicked) = failed.try_into_panic() {
+            std::panic::resume_unwind(panicked);
+        }
+    })
+    .ok()
+}
+
+/// Why a broker cannot be reached, if any answer says so.
+fn unreachable<K, V>(answers: &Answers<K, V>) -> Option<Refusal> {
+    let mut refusals = answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
+    refusals.find(|refusal| refusal.is_unreachable()).cloned()
+}
+
 impl<Know, Find, Ask, Locate> Scatter<Know, Find, Ask, Locate>
 where
     Locate: Fn(BrokerId) -> Option<Address>,
@@ -79,9 +103,7 @@ where
         Ask: Fn(BrokerId, Vec<K>) -> Asking,
         Asking: Future<Output = Answers<K, V>> + Send + 'static,
     {
-        let mut things = things;
-        things.sort_unstable();
-        things.dedup();
+        let things = BTreeSet::from_iter(things).into_iter().collect();
         let mut steps = JoinSet::new();
         // One after the other: each that is too large costs the connection.
         let (mut parts, mut is_parting) = (Vec::new(), false);
@@ -90,9 +112,9 @@ where
             // Those that are ready at the same time search together.
             let mut again = BTreeMap::new();
             let mut next = Some(first);
-            while let Some(step) = next.take() {
+            while let Some(step) = next.take().and_then(finished) {
                 match step {
-                    Ok(Step::Search(attempt, things, since, unreachable)) => {
+                    Step::Search(attempt, things, since, unreachable) => {
                         let (known, unknown) = (self.know)(things, since);
                         if !unknown.is_empty() {
                             let (finding, same) = ((self.find)(unknown), unreachable.clone());
@@ -100,7 +122,7 @@ where
                         }
                         steps.spawn(async move { Step::Found(attempt, known, unreachable) });
                     }
-                    Ok(Step::Found(attempt, found, unreachable)) => {
+                    Step::Found(attempt, found, unreachable) => {
                         let found = self.sort(attempt, found, &mut again);
                         for (broker, things) in self.by_broker(found, &unreachable, &mut on_answer) {
                             for some in chunks(things, self.per_request) {
@@ -109,33 +131,24 @@ where
                             }
                         }
                     }
-                    Ok(Step::Part(attempt, answers, broker, at)) => {
+                    Step::Part(attempt, answers, broker, at) => {
                         is_parting = false;
                         next = Some(Ok(Step::Answered(attempt, answers, broker, at)));
                         continue;
                     }
-                    Ok(Step::Answered(attempt, answers, broker, _)) if is_too_large(&answers) => {
+                    Step::Answered(attempt, answers, broker, _) if is_too_large(&answers) => {
                         let things: Vec<_> = answers.into_iter().map(|(thing, _)| thing).collect();
                         let half = things.len().div_ceil(2);
-                        parts.extend(
-                            chunks(things, half)
-                                .into_iter()
-                                .map(|some| (attempt, broker, some)),
-                        );
+                        let halves = chunks(things, half).into_iter();
+                        parts.extend(halves.map(|some| (attempt, broker, some)));
                     }
-                    Ok(Step::Answered(attempt, answers, broker, at)) => {
-                        let mut refusals = answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
-                        let unreachable = refusals.find(|refusal| refusal.is_unreachable()).cloned();
+                    Step::Answered(attempt, answers, broker, at) => {
+                        let unreachable = unreachable(&answers);
                         for (thing, answer) in self.sort(attempt, answers, &mut again) {
                             on_answer(thing, answer);
                         }
                         if let (Some(refusal), Some(again)) = (unreachable, again.get_mut(&attempt)) {
                             again.unreachable.push((broker, at, refusal));
-                        }
-                    }
-                    Err(failed) => {
-                        if let Ok(panicked) = failed.try_into_panic() {
-                            std::panic::resume_unwind(panicked);
                         }
                     }
                 }
@@ -146,12 +159,8 @@ where
                 let (asking, at) = ((self.ask)(broker, some), (self.locate)(broker));
                 steps.spawn(async move { Step::Part(attempt, asking.await, broker, at) });
             }
-            let since = Some(Instant::now());
-            for (attempt, Again { things, unreachable }) in again {
-                steps.spawn(async move {
-                    sleep(PAUSES[attempt]).await;
-                    Step::Search(attempt + 1, things, since, unreachable)
-                });
+            for (attempt, again) in again {
+                steps.spawn(again.search_after(attempt));
             }
         }
     }

@@ -6,7 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 #![expect(
     clippy::print_stdout,
-    reason = "what happened when stands beside what was answered"
+    reason = "whoever looks for a fault's cause needs to know when it was"
 )]
 
 #[path = "../real/client.rs"]

@@ -91,7 +91,7 @@ async fn one_unknown_partition_does_not_hide_what_the_others_are_told() {
 }
 
 #[tokio::test]
-async fn a_admin_that_is_away_is_a_refusal_that_passes() {
+async fn a_cluster_that_is_away_is_a_refusal_that_passes() {
     let admin = Admin::new(&connection("127.0.0.1:1"));
     let (_, end) = admin.list_offsets(&[at(0)], LogEnd::Latest).await.remove(0);
     let refusal = end.unwrap_err();

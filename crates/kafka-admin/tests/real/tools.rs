@@ -16,7 +16,7 @@ async fn ends_and_commits_are_those_of_kafkas_tools() {
     for (topic, partitions) in [("a", 3), ("b", 1)] {
         client.create_topic(topic, partitions, &[]);
         for partition in 0..partitions {
-            let records: Vec<i64> = (0..i64::from(partition) * 2 + 1).collect();
+            let records: Vec<i64> = (0..=i64::from(partition) * 2).collect();
             client.produce(topic, partition, &records);
         }
     }
