@@ -64,7 +64,7 @@ impl Connection {
         raw.properties.check(&mut found);
         let tuning = Tuning::check(&raw.properties, &mut found);
         raw.security.check_files(&mut found);
-        let credentials = Credentials::check(&raw.security, &tuning, &mut found);
+        let credentials = Credentials::check(&raw.security, &servers, &tuning, &mut found);
         let has_tls = raw.security.protocol.has_tls();
         let tls = has_tls
             .then(|| tls::client_config(&raw.security, tuning.checks_host, &mut found))

@@ -3,7 +3,7 @@
 use sidecar::{Problems, Secret};
 
 use super::token::TokenSource;
-use super::{RawSecurity, SaslMechanism, Tuning};
+use super::{Address, RawSecurity, SaslMechanism, Tuning};
 
 /// As whom to log in, and how.
 #[derive(Debug, Clone)]
@@ -20,7 +20,12 @@ pub(crate) enum Credentials {
 
 impl Credentials {
     /// The credentials, if there are any; what does not go together is added to `problems`.
-    pub(crate) fn check(raw: &RawSecurity, tuning: &Tuning, problems: &mut Problems) -> Option<Self> {
+    pub(crate) fn check(
+        raw: &RawSecurity,
+        servers: &[Address],
+        tuning: &Tuning,
+        problems: &mut Problems,
+    ) -> Option<Self> {
         let way = Way::of(raw);
         for (key, is_set, group) in settings(raw) {
             match (way.need(group, raw), is_set) {
@@ -37,7 +42,9 @@ impl Credentials {
                 username: raw.username.clone()?,
                 password: raw.password.clone()?,
             }),
-            Way::TokenFile | Way::TokenEndpoint => TokenSource::check(raw, tuning, problems).map(Self::Token),
+            Way::TokenFile | Way::TokenEndpoint | Way::Iam => {
+                TokenSource::check(raw, servers, tuning, problems).map(Self::Token)
+            }
         }
     }
 
@@ -65,6 +72,7 @@ enum Way {
     Password(SaslMechanism),
     TokenFile,
     TokenEndpoint,
+    Iam,
 }
 
 /// Settings that are needed together.
@@ -77,6 +85,7 @@ enum Group {
     Client,
     ClientOption,
     Extension,
+    Region,
 }
 
 /// Whether a setting is needed; a text is the problem if it is absent, or set.
@@ -87,7 +96,7 @@ enum Need {
 }
 
 /// The key of each setting, whether it is set, and its group.
-fn settings(raw: &RawSecurity) -> [(&'static str, bool, Group); 10] {
+fn settings(raw: &RawSecurity) -> [(&'static str, bool, Group); 11] {
     [
         ("sasl_mechanism", raw.sasl_mechanism.is_some(), Group::Mechanism),
         ("username", raw.username.is_some(), Group::Password),
@@ -99,6 +108,7 @@ fn settings(raw: &RawSecurity) -> [(&'static str, bool, Group); 10] {
         ("scope", raw.scope.is_some(), Group::ClientOption),
         ("token_ca_file", raw.token_ca_file.is_some(), Group::ClientOption),
         ("extensions", !raw.extensions.is_empty(), Group::Extension),
+        ("aws_region", raw.aws_region.is_some(), Group::Region),
     ]
 }
 
@@ -107,6 +117,7 @@ impl Way {
         match raw.sasl_mechanism {
             _ if !raw.protocol.has_sasl() => Self::NoSasl,
             None => Self::NoMechanism,
+            Some(SaslMechanism::AwsMskIam) => Self::Iam,
             Some(SaslMechanism::OauthBearer) if raw.token_endpoint.is_some() => Self::TokenEndpoint,
             Some(SaslMechanism::OauthBearer) => Self::TokenFile,
             Some(mechanism) => Self::Password(mechanism),
@@ -115,7 +126,7 @@ impl Way {
 
     fn need(self, group: Group, raw: &RawSecurity) -> Need {
         let missing = |by: &str| Need::Required(format!("is missing; {by} needs it"));
-        let mechanism = raw.sasl_mechanism.map_or("", SaslMechanism::name);
+        let mechanism = raw.sasl_mechanism.map_or("", SaslMechanism::setting);
         match (self, group) {
             (Self::NoSasl, _) => Need::Unused(format!(
                 "has no effect with protocol = \"{}\"",
@@ -124,6 +135,7 @@ impl Way {
             (Self::NoMechanism, Group::Mechanism) => missing(&format!("\"{}\"", raw.protocol.name())),
             (Self::NoMechanism, _)
             | (_, Group::Mechanism)
+            | (Self::Iam, Group::Region)
             | (Self::TokenFile, Group::Endpoint | Group::Extension)
             | (Self::TokenEndpoint, Group::Endpoint | Group::ClientOption | Group::Extension) => {
                 Need::Optional
@@ -154,7 +166,7 @@ mod tests {
         let raw: RawSecurity = toml::from_str(toml).unwrap();
         raw.check_files(&mut problems);
         let tuning = Tuning::check(&Properties::default(), &mut problems);
-        Credentials::check(&raw, &tuning, &mut problems);
+        Credentials::check(&raw, &[], &tuning, &mut problems);
         problems.to_string()
     }
 
@@ -205,6 +217,11 @@ mod tests {
         assert_eq!(
             found,
             "kafka.security.scope: has no effect without token_endpoint"
+        );
+        let found = problems("protocol = \"sasl_ssl\"\nsasl_mechanism = \"AWS_MSK_IAM\"\nusername = \"a\"");
+        assert_eq!(
+            found,
+            "kafka.security.username: has no effect with sasl_mechanism = \"AWS_MSK_IAM\""
         );
     }
 }

@@ -54,6 +54,9 @@ pub struct RawSecurity {
     /// What brokers are sent beside a token (RFC 7628, KIP-342), such as `logicalCluster` and `identityPoolId`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub extensions: BTreeMap<String, String>,
+    /// The brokers' region, for `AWS_MSK_IAM`; that in the name of a bootstrap server if absent, else the environment's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aws_region: Option<String>,
 }
 
 /// A listener's protocol.
@@ -108,16 +111,27 @@ pub enum SaslMechanism {
     /// RFC 7628: a token.
     #[serde(rename = "OAUTHBEARER")]
     OauthBearer,
+    /// `OAUTHBEARER` with tokens for Amazon MSK, by the AWS credentials of the process.
+    #[serde(rename = "AWS_MSK_IAM")]
+    AwsMskIam,
 }
 
 impl SaslMechanism {
-    /// Its name in Kafka.
+    /// Its name in Kafka: what a broker enables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Plain => "PLAIN",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha512 => "SCRAM-SHA-512",
-            Self::OauthBearer => "OAUTHBEARER",
+            Self::OauthBearer | Self::AwsMskIam => "OAUTHBEARER",
+        }
+    }
+
+    /// Its name in the configuration.
+    pub(crate) fn setting(self) -> &'static str {
+        match self {
+            Self::AwsMskIam => "AWS_MSK_IAM",
+            other => other.name(),
         }
     }
 }

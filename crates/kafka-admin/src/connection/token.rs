@@ -7,6 +7,7 @@ mod claims;
 mod endpoint;
 mod extensions;
 mod file;
+mod iam;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,7 +20,8 @@ use tokio::time::{Instant, timeout};
 
 use self::claims::Claims;
 use self::endpoint::Endpoint;
-use super::{RawSecurity, Tuning};
+use self::iam::Iam;
+use super::{Address, RawSecurity, SaslMechanism, Tuning};
 use crate::Refusal;
 
 /// After which part of its time a token is replaced. It is less than the part of a session's time after which the broker is
@@ -43,7 +45,7 @@ const MAX_TOKEN_BYTES: usize = 256 << 10;
 pub struct Token {
     /// What is sent.
     pub value: Secret,
-    /// Whom it is for: the claim `sub` of a JWT, else the `client_id`, else nothing. Only the broker knows for sure.
+    /// Whom it is for: the claim `sub` of a JWT, else the `client_id` or the AWS access key's id, else nothing. Only the broker knows for sure.
     pub principal: String,
     /// When it expires, in milliseconds since 1970.
     pub expires_at_ms: i64,
@@ -66,6 +68,8 @@ enum Issuer {
     /// It is read for each authentication: whoever writes it renews it.
     File(PathBuf),
     Endpoint(Endpoint),
+    /// Amazon MSK's.
+    Iam(Box<Iam>),
 }
 
 /// What was fetched last.
@@ -89,10 +93,18 @@ struct Fetched {
 
 impl TokenSource {
     /// The source of the tokens; mistakes are added to `problems`.
-    pub(crate) fn check(raw: &RawSecurity, tuning: &Tuning, problems: &mut Problems) -> Option<Self> {
+    pub(crate) fn check(
+        raw: &RawSecurity,
+        servers: &[Address],
+        tuning: &Tuning,
+        problems: &mut Problems,
+    ) -> Option<Self> {
         extensions::check(&raw.extensions, problems);
         let timeout = tuning.connect_timeout.mul_f64(SHARE_OF_CONNECT);
         let issuer = match &raw.token_endpoint {
+            _ if raw.sasl_mechanism == Some(SaslMechanism::AwsMskIam) => {
+                Issuer::Iam(Box::new(Iam::check(raw, servers, timeout, problems)))
+            }
             None => Issuer::File(raw.token_file.clone()?),
             Some(_) => Issuer::Endpoint(Endpoint::check(raw, timeout, problems)?),
         };
@@ -116,7 +128,7 @@ impl TokenSource {
     pub async fn token(&self) -> Result<Token, Refusal> {
         let fetched = match &self.0.issuer {
             Issuer::File(_) => self.0.issuer.fetch().await?,
-            Issuer::Endpoint(_) => self.0.cached().await?,
+            Issuer::Endpoint(_) | Issuer::Iam(_) => self.0.cached().await?,
         };
         let since_1970 = fetched.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Token {
@@ -134,6 +146,9 @@ impl TokenSource {
             Issuer::Endpoint(_) => {
                 "check kafka.security.token_endpoint, client_id, scope, extensions and sasl_mechanism"
             }
+            Issuer::Iam(_) => {
+                "check that the AWS credentials are allowed kafka-cluster:Connect, and kafka.security.aws_region"
+            }
         }
     }
 }
@@ -144,6 +159,7 @@ impl fmt::Debug for TokenSource {
         match &self.0.issuer {
             Issuer::File(file) => shown.field("file", file),
             Issuer::Endpoint(endpoint) => shown.field("endpoint", &endpoint.to_string()),
+            Issuer::Iam(_) => &mut shown,
         };
         shown.finish_non_exhaustive()
     }
@@ -193,6 +209,7 @@ impl Issuer {
         match self {
             Self::File(file) => file::read(file).await,
             Self::Endpoint(endpoint) => endpoint.fetch().await,
+            Self::Iam(iam) => iam.fetch().await,
         }
     }
 
@@ -203,6 +220,7 @@ impl Issuer {
                 file.display()
             )),
             Self::Endpoint(endpoint) => endpoint.is_silent(within),
+            Self::Iam(_) => Iam::is_silent(within),
         }
     }
 }

@@ -124,7 +124,7 @@ impl Login<'_, '_> {
         match mechanism {
             SaslMechanism::ScramSha256 => self.scram(ScramHash::Sha256, username, password).await,
             SaslMechanism::ScramSha512 => self.scram(ScramHash::Sha512, username, password).await,
-            SaslMechanism::Plain | SaslMechanism::OauthBearer => {
+            SaslMechanism::Plain | SaslMechanism::OauthBearer | SaslMechanism::AwsMskIam => {
                 let message = format!("\0{username}\0{password}");
                 self.send(message.into()).await.map(drop)
             }
