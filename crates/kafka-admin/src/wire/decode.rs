@@ -120,21 +120,14 @@ impl Guard {
             available,
         })?;
         let bits = |(place, byte): (usize, &u8)| usize::from(byte & 0x7f) << (7 * place);
-        let number = bytes[..size].iter().enumerate().map(bits).sum();
-        // A length and a count in this encoding are one more than they are.
-        let remaining = available - size;
-        if number > HARMLESS_COUNT.max(remaining + 1) {
-            return Err(TryGetError {
-                requested: number,
-                available: remaining,
-            });
-        }
-        let given = HARMLESS_COUNT.max(remaining / SHORTEST_OF_MANY);
+        let number: usize = bytes[..size].iter().enumerate().map(bits).sum();
+        let given = HARMLESS_COUNT.max((available - size) / SHORTEST_OF_MANY);
         if number > given {
             self.varint = Some(Varint {
                 given,
                 bytes_left: size,
             });
+            // A length and a count in this encoding are one more than they are.
             self.clamp(Clamped {
                 given: given - 1,
                 number: number - 1,
@@ -228,10 +221,12 @@ impl ByteBuf for Guard {
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
+    use kafka_protocol::messages::consumer_group_describe_response::{DescribedGroup, Member};
     use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
     use kafka_protocol::messages::metadata_response::MetadataResponseBroker;
     use kafka_protocol::messages::{
-        FetchResponse, ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchResponse,
+        ConsumerGroupDescribeResponse, FetchResponse, ListOffsetsResponse, MetadataRequest, MetadataResponse,
+        OffsetFetchResponse,
     };
     use kafka_protocol::protocol::{Encodable, Message, StrBytes};
     use proptest::prelude::*;
@@ -321,6 +316,25 @@ mod tests {
         let mut bytes = vec![0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 1, 0x80];
         bytes.extend_from_slice(&[0x80, 0x80, 0x80, 0x80, 0x0f]);
         assert!(decode::<MetadataResponse>(bytes.into(), 9).is_err());
+    }
+
+    #[test]
+    fn a_count_is_not_believed_because_as_many_elements_as_are_harmless_are_there() {
+        let member = Member::default()
+            .with_subscribed_topic_names(vec![StrBytes::default().into(); HARMLESS_COUNT - 1]);
+        let group = DescribedGroup::default().with_members(vec![member]);
+        let mut bytes = BytesMut::new();
+        let response = ConsumerGroupDescribeResponse::default().with_groups(vec![group]);
+        response.encode(&mut bytes, 0).unwrap();
+        assert_eq!(decode(bytes.clone().freeze(), 0), Ok(response));
+        // In place of 65,536 as a variable-length number, 268 millions.
+        let count = [0x80, 0x80, 0x04];
+        let at = bytes.windows(3).position(|bytes| bytes == count).unwrap();
+        let mut changed = bytes[..at].to_vec();
+        changed.extend_from_slice(&[0x80, 0x80, 0x80, 0x80, 0x01]);
+        changed.extend_from_slice(&bytes[at + count.len()..]);
+        let error = decode::<ConsumerGroupDescribeResponse>(changed.into(), 0).unwrap_err();
+        assert!(error.contains("counts more elements than it has"), "{error}");
     }
 
     proptest! {
