@@ -30,3 +30,5 @@ pub use requests::{
     GroupMember, GroupType, Isolation, ListedGroup, LogEnd, LogSection, PartitionDescription, RecordTime,
     TimedOffset, TopicConfig, TopicDescription,
 };
+#[doc(hidden)]
+pub use wire::{ANSWERS, decode_answer, decode_assignment};

@@ -1,5 +1,6 @@
 //! Kafka's protocol on one connection: frames, versions, TLS and SASL, and the task that writes and reads.
 
+mod answers;
 mod broker_connection;
 mod decode;
 mod encode;
@@ -11,6 +12,7 @@ mod sasl;
 mod transport;
 mod versions;
 
+pub use answers::{ANSWERS, decode_answer, decode_assignment};
 pub(crate) use broker_connection::{BrokerConnection, State};
 pub(crate) use decode::decode_versioned;
 pub(crate) use reason::{Origin, Target};

@@ -6,18 +6,19 @@
 
 use bytes::{Buf, Bytes, TryGetError};
 use kafka_protocol::messages::ResponseHeader;
-use kafka_protocol::protocol::buf::ByteBuf;
+use kafka_protocol::protocol::buf::{ByteBuf, NotEnoughBytesError};
 use kafka_protocol::protocol::{Decodable, HeaderVersion, Request};
 
 /// Counts up to this are let through whatever remains: an element takes a few hundred bytes at most, so this is some
 /// megabytes of address space, which are never touched.
 const HARMLESS_COUNT: usize = 1 << 16;
-/// A number that may be the length of one value, such as records, is let through up to what remains, but not beyond this:
-/// as a count it asks for no more than some gigabytes of address space, which are never touched, since no element is as
-/// short as a byte.
-const MAX_LENGTH: usize = 8 << 20;
 /// No element of an array that is counted by a 32-bit number is shorter: a string has its length.
 const SHORTEST_ELEMENT: usize = 2;
+/// In an array of more elements than are harmless that is counted by a variable-length number, none is shorter: the numbers of
+/// partitions.
+const SHORTEST_OF_MANY: usize = 4;
+/// The most bytes of a variable-length number.
+const VARINT_BYTES: usize = 5;
 
 /// The body of a response, whose header is skipped.
 pub(crate) fn decode_response<Req: Request>(frame: Bytes, version: i16) -> Result<Req::Response, String> {
@@ -36,6 +37,9 @@ pub(crate) fn decode_versioned<Message: Decodable>(mut bytes: Bytes) -> Result<M
 fn decode<Message: Decodable>(bytes: Bytes, version: i16) -> Result<Message, String> {
     let mut guard = Guard::new(bytes.clone());
     let message = Message::decode(&mut guard, version).map_err(|error| describe(&error))?;
+    if guard.has_wrong_count {
+        return Err(describe(&"it counts more elements than it has"));
+    }
     if !guard.is_clamped {
         return Ok(message);
     }
@@ -50,16 +54,33 @@ fn describe(error: &impl std::fmt::Display) -> String {
     )
 }
 
-/// Bytes that give no number that could be a count of more elements, or the length of a longer value, than there are bytes.
+/// Bytes that give no number that could be a count of more elements than there are bytes.
 ///
-/// A count is a 32-bit number or a variable-length one. The reader cannot see which number is a count: a large 32-bit
-/// number is made smaller, yet too large to be a count of what remains, and noted; a variable-length one is an error, since
-/// such numbers are only counts and lengths.
+/// A count is a 32-bit number or a variable-length one. The reader cannot see which number is a count, which is a length, and
+/// which neither. One that is too large for a count is made smaller, and noted: if as many bytes are taken next as the smaller
+/// number says, it was a length, and as many are given as it truly says. Else a variable-length one was a count, which is an
+/// error; a 32-bit one may be neither, so it is made as small as no count of what remains can be.
 struct Guard {
     bytes: Bytes,
     is_clamped: bool,
-    /// The variable-length number that may be in the middle of being read: its value and its bits so far.
-    partial: Option<(u64, u32)>,
+    has_wrong_count: bool,
+    /// The rest of a variable-length number that is made smaller.
+    varint: Option<Varint>,
+    /// The number that was made smaller just now.
+    clamped: Option<Clamped>,
+}
+
+#[derive(Clone, Copy)]
+struct Varint {
+    given: usize,
+    bytes_left: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Clamped {
+    given: usize,
+    number: usize,
+    is_varint: bool,
 }
 
 impl Guard {
@@ -67,15 +88,53 @@ impl Guard {
         Self {
             bytes,
             is_clamped: false,
-            partial: None,
+            has_wrong_count: false,
+            varint: None,
+            clamped: None,
         }
     }
 
-    fn largest_number(&self) -> usize {
-        let remaining = self.bytes.len();
-        // A variable-length number is one more than what it says.
-        let length = MAX_LENGTH.min(remaining) + 1;
-        HARMLESS_COUNT.max(remaining / SHORTEST_ELEMENT + 1).max(length)
+    fn clamp(&mut self, clamped: Clamped) {
+        self.is_clamped = true;
+        self.clamped = Some(clamped);
+    }
+
+    /// Something else is read than as many bytes as the number that was made smaller.
+    fn is_no_length(&mut self) {
+        self.varint = None;
+        let clamped = self.clamped.take();
+        self.has_wrong_count |= clamped.is_some_and(|clamped| clamped.is_varint);
+    }
+
+    /// Looks at the variable-length number that may begin here. Each ends within [`VARINT_BYTES`], or is an error, so a reader
+    /// that takes its first byte for a flag ends where it ends.
+    fn begin_varint(&mut self) -> Result<(), TryGetError> {
+        let available = self.bytes.len();
+        let bytes = &self.bytes[..available.min(VARINT_BYTES)];
+        let size = bytes
+            .iter()
+            .position(|byte| byte & 0x80 == 0)
+            .map(|last| last + 1);
+        let size = size.ok_or(TryGetError {
+            requested: VARINT_BYTES + 1,
+            available,
+        })?;
+        let bits = |(place, byte): (usize, &u8)| usize::from(byte & 0x7f) << (7 * place);
+        let number: usize = bytes[..size].iter().enumerate().map(bits).sum();
+        let given = HARMLESS_COUNT.max((available - size) / SHORTEST_OF_MANY);
+        if number > given {
+            self.varint = Some(Varint {
+                given,
+                bytes_left: size,
+            });
+            // A length and a count in this encoding are one more than they are.
+            self.clamp(Clamped {
+                given: given - 1,
+                number: number - 1,
+                is_varint: true,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -89,39 +148,47 @@ impl Buf for Guard {
     }
 
     fn advance(&mut self, count: usize) {
-        self.partial = None;
+        self.is_no_length();
         self.bytes.advance(count);
     }
 
     fn try_get_u8(&mut self) -> Result<u8, TryGetError> {
-        let byte = self.bytes.try_get_u8()?;
-        let (value, bits) = self.partial.unwrap_or_default();
-        let value = value | u64::from(byte & 0x7f) << bits;
-        let largest = self.largest_number();
-        if value > largest as u64 {
-            return Err(TryGetError {
-                requested: usize::try_from(value).unwrap_or(usize::MAX),
-                available: self.bytes.len(),
-            });
+        if self.varint.is_none() {
+            self.is_no_length();
+            if self.bytes.first().is_some_and(|byte| byte & 0x80 != 0) {
+                self.begin_varint()?;
+            }
         }
-        let goes_on = byte & 0x80 != 0 && bits < 28;
-        self.partial = goes_on.then_some((value, bits + 7));
-        Ok(byte)
+        let byte = self.bytes.try_get_u8()?;
+        let Some(Varint { given, bytes_left }) = self.varint else {
+            return Ok(byte);
+        };
+        self.varint = (bytes_left > 1).then_some(Varint {
+            given: given >> 7,
+            bytes_left: bytes_left - 1,
+        });
+        Ok((byte & 0x80) | u8::try_from(given & 0x7f).unwrap_or_default())
     }
 
     fn try_get_i32(&mut self) -> Result<i32, TryGetError> {
-        self.partial = None;
+        self.is_no_length();
         let value = self.bytes.try_get_i32()?;
-        let largest = i32::try_from(self.largest_number()).unwrap_or(i32::MAX);
-        if value > largest {
-            self.is_clamped = true;
-            return Ok(largest);
+        let given = HARMLESS_COUNT.max(self.bytes.len() / SHORTEST_ELEMENT + 1);
+        match usize::try_from(value) {
+            Ok(number) if number > given => {
+                self.clamp(Clamped {
+                    given,
+                    number,
+                    is_varint: false,
+                });
+                Ok(i32::try_from(given).unwrap_or(i32::MAX))
+            }
+            _ => Ok(value),
         }
-        Ok(value)
     }
 
     fn copy_to_bytes(&mut self, count: usize) -> Bytes {
-        self.partial = None;
+        self.is_no_length();
         self.bytes.copy_to_bytes(count)
     }
 }
@@ -132,18 +199,34 @@ impl ByteBuf for Guard {
     }
 
     fn get_bytes(&mut self, size: usize) -> Bytes {
-        self.partial = None;
+        self.is_no_length();
         self.bytes.split_to(size)
+    }
+
+    fn try_get_bytes(&mut self, size: usize) -> Result<Bytes, NotEnoughBytesError> {
+        let length = match self.clamped {
+            Some(Clamped { given, number, .. }) if given == size => {
+                self.clamped = None;
+                number
+            }
+            _ => size,
+        };
+        if length > self.bytes.len() {
+            return Err(NotEnoughBytesError);
+        }
+        Ok(self.get_bytes(length))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
+    use kafka_protocol::messages::consumer_group_describe_response::{DescribedGroup, Member};
     use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
     use kafka_protocol::messages::metadata_response::MetadataResponseBroker;
     use kafka_protocol::messages::{
-        FetchResponse, ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetFetchResponse,
+        ConsumerGroupDescribeResponse, FetchResponse, ListOffsetsResponse, MetadataRequest, MetadataResponse,
+        OffsetFetchResponse,
     };
     use kafka_protocol::protocol::{Encodable, Message, StrBytes};
     use proptest::prelude::*;
@@ -199,27 +282,59 @@ mod tests {
     }
 
     #[test]
-    fn records_that_are_most_of_the_answer_are_decoded() {
-        let records = Bytes::from(vec![7; 100_000]);
-        let partition = PartitionData::default().with_records(Some(records.clone()));
-        let topic = FetchableTopicResponse::default().with_partitions(vec![partition]);
-        let response = FetchResponse::default().with_responses(vec![topic]);
-        for version in 4..=12 {
-            let mut bytes = BytesMut::new();
-            response.encode(&mut bytes, version).unwrap();
-            let decoded: FetchResponse = decode(bytes.freeze(), version).unwrap();
-            let partition = &decoded.responses[0].partitions[0];
-            assert_eq!(partition.records.as_ref(), Some(&records), "{version}");
-        }
-    }
-
-    #[test]
     fn the_header_is_skipped() {
         let mut bytes = BytesMut::new();
         bytes.extend_from_slice(&[0, 0, 0, 7, 0]);
         metadata().encode(&mut bytes, 12).unwrap();
         let decoded = decode_response::<MetadataRequest>(bytes.freeze(), 12).unwrap();
         assert_eq!(decoded.brokers.len(), 1);
+    }
+
+    #[test]
+    fn records_that_are_most_of_a_large_answer_are_read() {
+        // Kafka sends the first batch of a partition however large it is. The lengths have low bits that are zero, or not.
+        for size in [70_000, 1 << 17, (1 << 21) - 1, 3_000_000] {
+            let partition = PartitionData::default().with_records(Some(Bytes::from(vec![7; size])));
+            let topic = FetchableTopicResponse::default()
+                .with_topic(StrBytes::from_static_str("topic").into())
+                .with_partitions(vec![partition]);
+            let expected = FetchResponse::default().with_responses(vec![topic]);
+            for version in [4, 11, 12] {
+                let mut bytes = BytesMut::new();
+                expected.encode(&mut bytes, version).unwrap();
+                let decoded: FetchResponse = decode(bytes.freeze(), version).unwrap();
+                let records = decoded.responses[0].partitions[0].records.as_ref();
+                assert_eq!(records.map(Bytes::len), Some(size), "{version}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_flag_that_looks_like_the_beginning_of_a_count_hides_none() {
+        // v9: throttling, no brokers, no cluster, no controller, one topic: no error, no name, a flag of 0x80, and 4,000 millions
+        // of partitions.
+        let mut bytes = vec![0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 1, 0x80];
+        bytes.extend_from_slice(&[0x80, 0x80, 0x80, 0x80, 0x0f]);
+        assert!(decode::<MetadataResponse>(bytes.into(), 9).is_err());
+    }
+
+    #[test]
+    fn a_count_is_not_believed_because_as_many_elements_as_are_harmless_are_there() {
+        let member = Member::default()
+            .with_subscribed_topic_names(vec![StrBytes::default().into(); HARMLESS_COUNT - 1]);
+        let group = DescribedGroup::default().with_members(vec![member]);
+        let mut bytes = BytesMut::new();
+        let response = ConsumerGroupDescribeResponse::default().with_groups(vec![group]);
+        response.encode(&mut bytes, 0).unwrap();
+        assert_eq!(decode(bytes.clone().freeze(), 0), Ok(response));
+        // In place of 65,536 as a variable-length number, 268 millions.
+        let count = [0x80, 0x80, 0x04];
+        let at = bytes.windows(3).position(|bytes| bytes == count).unwrap();
+        let mut changed = bytes[..at].to_vec();
+        changed.extend_from_slice(&[0x80, 0x80, 0x80, 0x80, 0x01]);
+        changed.extend_from_slice(&bytes[at + count.len()..]);
+        let error = decode::<ConsumerGroupDescribeResponse>(changed.into(), 0).unwrap_err();
+        assert!(error.contains("counts more elements than it has"), "{error}");
     }
 
     proptest! {
