@@ -11,7 +11,7 @@ use kafka_admin::{Admin, GroupId, LogEnd, RefusalKind};
 use prometheus::Registry;
 use sidecar::{Frame, FrameSettings, Peer, Program, RunMode, Settings, wait_for};
 
-use crate::config::{Config, Mode, Raw, StreamSettings};
+use crate::config::{Config, DEFAULT_CLUSTER, Mode, Raw, StreamSettings};
 use crate::inspect::inspect;
 use crate::metrics::Metrics;
 use crate::plan::{RewindPolicy, Step, partitions};
@@ -53,6 +53,21 @@ impl Program for OffsetReporter {
 
     fn frame(config: &Config) -> FrameSettings {
         FrameSettings::new(&config.raw.admin, &config.raw.log)
+    }
+
+    fn notes(config: &Config) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (cluster, connection) in &config.clusters {
+            let table = match cluster.as_str() {
+                DEFAULT_CLUSTER => cluster.clone(),
+                name => format!("clusters.{name}"),
+            };
+            let unused = connection.unused_properties().into_iter();
+            notes.extend(unused.map(|name| {
+                format!("{table}.properties.\"{name}\": is not used by this program, which reads and writes no records")
+            }));
+        }
+        notes
     }
 
     async fn run(config: Config, frame: Frame, mode: RunMode) -> anyhow::Result<()> {

@@ -30,6 +30,7 @@ use self::polling::{Events, State, poll};
 use crate::context::Trouble;
 use crate::ending::{End, LastHeld, on_thread};
 use crate::settings::client_config;
+use crate::tokens::Tokens;
 use crate::{KafkaError, Record};
 
 /// Events that may wait; the listener is quick.
@@ -119,7 +120,12 @@ impl Consumer {
         let mut config = client_config(connection);
         // librdkafka wants a group even where it joins none and commits nothing.
         config.set("group.id", "outrigger-assigned");
-        let (consumer, events) = Self::start(config, topic, StartWithout::default(), Duration::ZERO)?;
+        let (consumer, events) = Self::start(
+            (config, Tokens::of(connection)),
+            topic,
+            StartWithout::default(),
+            Duration::ZERO,
+        )?;
         consumer.add(partitions)?;
         Ok((consumer, events))
     }
@@ -150,14 +156,19 @@ impl Consumer {
         if let Some(instance) = &member.instance_id {
             config.set("group.instance.id", instance);
         }
-        let (consumer, events) = Self::start(config, topic, member.start, member.drain_timeout)?;
+        let (consumer, events) = Self::start(
+            (config, Tokens::of(connection)),
+            topic,
+            member.start,
+            member.drain_timeout,
+        )?;
         let subscribed = consumer.client.subscribe(&[topic.as_str()]);
         subscribed.map_err(|error| KafkaError::new(format!("cannot subscribe to {topic}"), error))?;
         Ok((consumer, events))
     }
 
     fn start(
-        mut config: rdkafka::ClientConfig,
+        (mut config, tokens): (rdkafka::ClientConfig, Tokens),
         topic: &Topic,
         start: StartWithout,
         drain_timeout: Duration,
@@ -189,6 +200,7 @@ impl Consumer {
             drain_timeout,
             bootstrap_servers: config.get("bootstrap.servers").unwrap_or_default().to_owned(),
             trouble: Trouble::default(),
+            tokens,
             restarts: Arc::clone(&restarts),
             state: State::default(),
         };

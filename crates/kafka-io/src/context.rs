@@ -64,7 +64,7 @@ impl Trouble {
         *self.lock() = None;
     }
 
-    fn record(&self, reason: Reason) {
+    pub(crate) fn record(&self, reason: Reason) {
         let mut last = self.lock();
         let kept: Option<Rank> = last
             .as_ref()

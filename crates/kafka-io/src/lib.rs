@@ -5,6 +5,7 @@
 //! [`Event`]s; [`Producer`] sends and reports every delivery; [`MockBroker`] stands in for a cluster in tests and in the demo.
 
 mod settings;
+mod tokens;
 
 mod headers;
 mod record;

@@ -1,9 +1,10 @@
 //! Owns writing records: an idempotent producer that reports every delivery, once, on a channel.
 
+use std::error::Error;
 use std::time::Duration;
 
 use kafka_admin::Connection;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError as NativeError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Message as _};
@@ -13,7 +14,9 @@ use tokio::sync::mpsc;
 
 use crate::context::{Trouble, describe};
 use crate::ending::{End, LastHeld, Life};
+use crate::reason::Reason;
 use crate::settings::client_config;
+use crate::tokens::Tokens;
 use crate::{KafkaError, Outgoing};
 
 /// The largest record that librdkafka takes, in bytes before compression. Its own default would refuse records that the
@@ -157,6 +160,7 @@ impl Producer {
             sender: reports,
             life,
             trouble: Trouble::default(),
+            tokens: Tokens::of(connection),
         };
         let client = config.create_with_context(context);
         let client = client.map_err(|error| KafkaError::new("cannot make a Kafka producer", error))?;
@@ -194,9 +198,12 @@ struct Reports {
     sender: mpsc::Sender<Delivery>,
     life: Life,
     trouble: Trouble,
+    tokens: Tokens,
 }
 
 impl ClientContext for Reports {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         self.trouble.log(level, facility, line);
     }
@@ -204,6 +211,12 @@ impl ClientContext for Reports {
     fn error(&self, error: NativeError, reason: &str) {
         // It comes with the deliveries that it costs.
         self.trouble.hear(&error, reason);
+    }
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens
+            .generate()
+            .inspect_err(|error| self.trouble.record(Reason::of_login(&error.to_string())))
     }
 }
 

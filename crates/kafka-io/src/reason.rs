@@ -94,6 +94,14 @@ const ADVICE: [(&[&str], Rank, &str); 12] = [
 ];
 
 impl Reason {
+    /// What our own source of tokens says: it names the setting itself.
+    pub(crate) fn of_login(said: &str) -> Self {
+        Self {
+            rank: Rank::Cause,
+            text: said.to_owned(),
+        }
+    }
+
     /// What librdkafka says of a failed connection.
     pub(crate) fn of(said: &str) -> Self {
         let (said, state) = without_state(said);

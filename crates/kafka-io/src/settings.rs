@@ -16,6 +16,12 @@ use sidecar::{Problems, Secret};
 pub fn check(raw: RawKafka, problems: &mut Problems) -> Option<Connection> {
     let mut found = Problems::new();
     owned::check(&raw.properties, &mut found);
+    if !raw.security.extensions.is_empty() {
+        found.add(
+            "kafka.security.extensions",
+            "cannot be used by a program that reads or writes records: rdkafka sends no extensions",
+        );
+    }
     let connection = Connection::check(raw, &mut found);
     if found.is_empty()
         && let Some(connection) = &connection

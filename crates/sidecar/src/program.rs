@@ -50,6 +50,11 @@ pub trait Program: Sized + Send + 'static {
 
     /// What the frame has to know of a configuration.
     fn frame(config: &Self::Config) -> FrameSettings;
+    /// What a person should know of a valid configuration, such as a setting that this program does not use. `check` prints
+    /// it, and a start logs it as a warning.
+    fn notes(_config: &Self::Config) -> Vec<String> {
+        Vec::new()
+    }
     /// The program's work: ends by itself, or when [`Frame::stop`] is cancelled.
     fn run(
         config: Self::Config,
@@ -235,8 +240,9 @@ fn run<P: Program>() -> Result<(), Failure> {
     match arguments.verb {
         None | Some(Verb::Run) => work::<P>(settings.checked()?, settings.mode),
         Some(Verb::Check { connect: false }) => {
-            settings.checked()?;
-            print("the configuration is valid\n")
+            let notes = P::notes(&settings.checked()?).into_iter();
+            let notes: String = notes.map(|note| format!("note    {note}\n")).collect();
+            print(&format!("{notes}the configuration is valid\n"))
         }
         Some(Verb::Check { connect: true }) => try_peers::<P>(settings.checked()?),
         Some(Verb::Config) => {
@@ -267,6 +273,9 @@ fn print(text: &str) -> Result<(), Failure> {
 fn work<P: Program>(config: P::Config, mode: RunMode) -> Result<(), Failure> {
     let settings = P::frame(&config);
     logs::start(&settings.log);
+    for note in P::notes(&config) {
+        tracing::warn!("{note}");
+    }
     let workers = runtime(Builder::new_multi_thread()).map_err(Failure::Work)?;
     let served = runtime(Builder::new_current_thread())
         .and_then(|frame| frame.block_on(serve::<P>(config, mode, workers.handle())));
@@ -353,6 +362,9 @@ fn registry<P: Program>() -> anyhow::Result<Registry> {
 fn try_peers<P: Program>(config: P::Config) -> Result<(), Failure> {
     let settings = P::frame(&config);
     logs::start(&settings.log);
+    for note in P::notes(&config) {
+        print(&format!("note    {note}\n"))?;
+    }
     let peers = wait_for(async {
         let port = AdminPort::bind(settings.address).await;
         let port = Peer {

@@ -181,6 +181,23 @@ async fn once_does_its_work_and_ends_and_fails_where_any_stream_failed() {
     place.group_has(9).await.unwrap();
 }
 
+#[test]
+fn check_names_the_properties_that_are_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("reporter.toml");
+    let config = "kafka.properties.\"fetch.min.bytes\" = \"1\"\nkafka.properties.\"socket.keepalive.enable\" = \"true\"\n\
+                  [[streams]]\nname = \"a\"\ncheckpoint = \"/c\"\n";
+    std::fs::write(&file, config).unwrap();
+    let output = reporter(&["check", "--config", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        printed.starts_with("note    kafka.properties.\"fetch.min.bytes\": is not used")
+            && !printed.contains("keepalive"),
+        "{printed}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_says_what_it_would_commit() {
     let mut place = Place::new().await;

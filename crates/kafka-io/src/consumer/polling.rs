@@ -17,6 +17,7 @@ use crate::context::{Trouble, describe};
 use crate::ending::Life;
 use crate::limit::Limit;
 use crate::reason::{Rank, Reason};
+use crate::tokens::Tokens;
 
 /// How long one poll waits. It bounds how late the end of the thread, and a restart, is noticed.
 pub(super) const POLL: Duration = Duration::from_millis(100);
@@ -90,6 +91,7 @@ pub(super) struct Events {
     pub(super) drain_timeout: Duration,
     pub(super) bootstrap_servers: String,
     pub(super) trouble: Trouble,
+    pub(super) tokens: Tokens,
     pub(super) restarts: Arc<Mutex<Vec<Restart>>>,
     pub(super) state: State,
 }

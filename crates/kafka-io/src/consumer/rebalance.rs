@@ -4,11 +4,12 @@
 //! begins at what the group has committed, and where it has committed nothing, as the program says. It never begins
 //! anywhere else: if what is committed cannot be learnt in time, nothing is read and the consumer fails.
 
+use std::error::Error;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use rdkafka::TopicPartitionList;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError as NativeError;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 use super::polling::{Events, POLL};
 use super::{Event, Partition, Revocation, StartWithout};
+use crate::reason::Reason;
 
 /// How long one question about committed offsets may take, the pause before the next, and how long all of them may.
 const COMMITTED_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,12 +29,20 @@ const COMMITTED_PATIENCE: Duration = Duration::from_secs(30);
 type Client = BaseConsumer<Events>;
 
 impl ClientContext for Events {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         self.trouble.log(level, facility, line);
     }
 
     fn error(&self, error: NativeError, reason: &str) {
         self.hear(&error, reason);
+    }
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens
+            .generate()
+            .inspect_err(|error| self.trouble.record(Reason::of_login(&error.to_string())))
     }
 }
 

@@ -10,6 +10,7 @@
 #[path = "../support/kafka.rs"]
 mod kafka;
 mod secured;
+mod tokens;
 
 use std::time::Duration;
 

@@ -10,7 +10,8 @@ use kafka_admin::{Connection, Partition, RawKafka, RawSecurity, SaslMechanism, S
 use kafka_io::{Consumer, Start};
 use sidecar::Problems;
 use testbed::{Kafka, KafkaSettings, TopicAdmin};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::kafka::{connection, next_record, produce};
 
@@ -18,7 +19,9 @@ const LOGIN: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLog
                      unsecuredLoginStringClaim_sub=\"user\";";
 const CALLBACK: &str = "org.apache.kafka.common.security.oauthbearer.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler";
 /// How long a token, and with it a session, is good for.
-const LIFETIME: Duration = Duration::from_secs(6);
+const LIFETIME: Duration = Duration::from_secs(10);
+/// How often somebody writes a new one.
+const RENEWED_EVERY: Duration = Duration::from_secs(1);
 
 /// A token that says who one is and is not signed.
 fn write_token(file: &Path) {
@@ -83,6 +86,13 @@ async fn records_are_written_and_read_with_tokens_that_are_renewed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     write_token(&file);
+    let (mut writer, written) = (JoinSet::new(), file.clone());
+    writer.spawn(async move {
+        loop {
+            sleep(RENEWED_EVERY).await;
+            write_token(&written);
+        }
+    });
     let broker = broker().await;
     let tokens = with_token(broker.bootstrap_servers(), &file);
     let topic = Topic::from("input");
@@ -94,9 +104,7 @@ async fn records_are_written_and_read_with_tokens_that_are_renewed() {
         let value = number.to_string();
         produce(&tokens, &topic, &[&value]).await;
         assert_eq!(next_record(&mut events).await.value, Some(value.into_bytes()));
-        // Each look is in the time of another token.
         sleep_until(began + LIFETIME * (number + 1) / 2).await;
-        write_token(&file);
     }
     consumer.close().await;
 }

@@ -68,11 +68,14 @@ pub(crate) async fn next(events: &mut Receiver<Event>) -> Event {
 }
 
 pub(crate) async fn next_record(events: &mut Receiver<Event>) -> Record {
-    loop {
-        if let Event::Record(record) = next(events).await {
-            return record;
+    let found = async {
+        loop {
+            if let Event::Record(record) = next(events).await {
+                return record;
+            }
         }
-    }
+    };
+    timeout(PATIENCE, found).await.expect("a record in time")
 }
 
 pub(crate) fn member(group: &str) -> Membership {
