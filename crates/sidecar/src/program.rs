@@ -240,9 +240,8 @@ fn run<P: Program>() -> Result<(), Failure> {
     match arguments.verb {
         None | Some(Verb::Run) => work::<P>(settings.checked()?, settings.mode),
         Some(Verb::Check { connect: false }) => {
-            let notes = P::notes(&settings.checked()?).into_iter();
-            let notes: String = notes.map(|note| format!("note    {note}\n")).collect();
-            print(&format!("{notes}the configuration is valid\n"))
+            print_notes::<P>(&settings.checked()?)?;
+            print("the configuration is valid\n")
         }
         Some(Verb::Check { connect: true }) => try_peers::<P>(settings.checked()?),
         Some(Verb::Config) => {
@@ -259,6 +258,11 @@ fn run<P: Program>() -> Result<(), Failure> {
             Err(error) => Failure::Work(error),
         }),
     }
+}
+
+fn print_notes<P: Program>(config: &P::Config) -> Result<(), Failure> {
+    let mut notes = P::notes(config).into_iter();
+    notes.try_for_each(|note| print(&format!("note    {note}\n")))
 }
 
 fn print(text: &str) -> Result<(), Failure> {
@@ -362,9 +366,7 @@ fn registry<P: Program>() -> anyhow::Result<Registry> {
 fn try_peers<P: Program>(config: P::Config) -> Result<(), Failure> {
     let settings = P::frame(&config);
     logs::start(&settings.log);
-    for note in P::notes(&config) {
-        print(&format!("note    {note}\n"))?;
-    }
+    print_notes::<P>(&config)?;
     let peers = wait_for(async {
         let port = AdminPort::bind(settings.address).await;
         let port = Peer {
