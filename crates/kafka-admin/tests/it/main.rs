@@ -12,6 +12,7 @@ mod connections;
 mod fake;
 mod issuer;
 mod logins;
+mod mistakes;
 mod tokens;
 
 use kafka_admin::{Admin, Connection, RawKafka};
