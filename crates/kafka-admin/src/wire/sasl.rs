@@ -19,7 +19,7 @@ use crate::{Refusal, RefusalKind, SaslMechanism, Token};
 /// After which part of a session's time it is renewed.
 const RENEW_AFTER: f64 = 0.8;
 /// No session is renewed earlier: a shorter one ends, and a connection is made again, instead of logging in all the time.
-const MIN_RENEWAL: Duration = Duration::from_secs(1);
+const MIN_RENEWAL: Duration = Duration::from_millis(100);
 
 /// Credentials, with a token if they need one.
 pub(crate) struct Identity<'i> {
