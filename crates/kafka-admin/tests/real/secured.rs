@@ -236,7 +236,7 @@ async fn sasl_and_tls_against_a_plaintext_listener_are_named() {
 async fn issue(listener: tokio::net::TcpListener, issued: Arc<AtomicUsize>) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     while let Ok((mut stream, _)) = listener.accept().await {
-        stream.read(&mut [0; 4096]).await.unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
         let body = format!(
             "{{\"access_token\":\"{}\",\"token_type\":\"Bearer\"}}",
             unsigned("user", 4)
@@ -256,8 +256,8 @@ async fn tokens_of_an_endpoint_log_in_and_sessions_that_end_with_them_are_renewe
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let issued = Arc::new(AtomicUsize::new(0));
-    let mut issuer = JoinSet::new();
-    issuer.spawn(issue(listener, Arc::clone(&issued)));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(issue(listener, Arc::clone(&issued)));
     let security = RawSecurity {
         token_file: None,
         token_endpoint: Some(format!("http://127.0.0.1:{port}/token")),
