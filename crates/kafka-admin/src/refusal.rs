@@ -2,6 +2,9 @@
 
 use kafka_protocol::ResponseError as Code;
 
+/// How much is shown of what others say.
+const MAX_SHOWN_CHARACTERS: usize = 300;
+
 /// Why the cluster does not do what it is asked for, as a whole or for one partition, group or broker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {reason}")]
@@ -34,7 +37,7 @@ impl Refusal {
     pub(crate) fn check(code: i16, message: Option<&str>) -> Result<(), Self> {
         match Code::try_from_code(code) {
             None => Ok(()),
-            Some(code) => Err(Self::of(code, message)),
+            Some(code) => Err(Self::of(code, message.map(shortened).as_deref())),
         }
     }
 
@@ -159,6 +162,14 @@ impl Refusal {
     pub(crate) fn is_other_protocol(&self) -> bool {
         matches!(self.code.as_str(), "UNSUPPORTED_VERSION" | "GROUP_ID_NOT_FOUND")
     }
+}
+
+/// Others' words, on one line and not too long.
+pub(crate) fn shortened(text: &str) -> String {
+    let printable = text
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter });
+    printable.take(MAX_SHOWN_CHARACTERS).collect()
 }
 
 /// Kafka's documentation of `OffsetCommit` and `ListOffsets` names the codes.

@@ -157,7 +157,10 @@ impl Target {
                      advertised.listeners"
                 }
             }),
-            TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => Some(UNKNOWN_AUTHORITY),
+            // The signature is bad if an authority was made again under the same name.
+            TlsError::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            ) => Some(UNKNOWN_AUTHORITY),
             TlsError::InvalidCertificate(_) => Some("the broker's certificate cannot be used"),
             TlsError::InvalidMessage(_) if step == Step::Tls => Some(NEEDS_NO_TLS),
             TlsError::AlertReceived(

@@ -13,10 +13,13 @@ use self::scram::{Scram, ScramHash};
 use super::handshake::Exchange;
 use super::versions::Versions;
 use crate::connection::Credentials;
+use crate::refusal::shortened;
 use crate::{Refusal, RefusalKind, SaslMechanism, Token};
 
 /// After which part of a session's time it is renewed.
 const RENEW_AFTER: f64 = 0.8;
+/// No session is renewed earlier: a shorter one ends, and a connection is made again, instead of logging in all the time.
+const MIN_RENEWAL: Duration = Duration::from_millis(100);
 
 /// Credentials, with a token if they need one.
 pub(crate) struct Identity<'i> {
@@ -62,8 +65,9 @@ pub(crate) async fn authenticate(
     }
     let lifetime = u64::try_from(login.lifetime_ms)
         .ok()
-        .filter(|lifetime| *lifetime > 0);
-    Ok(lifetime.map(|lifetime| Instant::now() + Duration::from_millis(lifetime).mul_f64(RENEW_AFTER)))
+        .filter(|lifetime| *lifetime > 0)
+        .map(|lifetime| Duration::from_millis(lifetime).mul_f64(RENEW_AFTER));
+    Ok(lifetime.map(|lifetime| Instant::now() + lifetime.max(MIN_RENEWAL)))
 }
 
 async fn choose(
@@ -80,7 +84,7 @@ async fn choose(
         let reason = match refusal.code.as_str() {
             "UNSUPPORTED_SASL_MECHANISM" => format!(
                 "the broker enables {}, not {}: check kafka.security.sasl_mechanism",
-                enabled.join(", "),
+                shortened(&enabled.join(", ")),
                 mechanism.name()
             ),
             "ILLEGAL_SASL_STATE" => "the listener does not use SASL: set kafka.security.protocol to \
@@ -156,7 +160,7 @@ impl Login<'_, '_> {
         }
         // RFC 7628: the reason came as a challenge; an empty answer makes the broker end it, for no other reason.
         drop(self.send(Bytes::from_static(b"\x01")).await);
-        Err(self.denied(&String::from_utf8_lossy(&answer)))
+        Err(self.denied(&shortened(&String::from_utf8_lossy(&answer))))
     }
 
     fn denied(&self, reason: &str) -> Refusal {

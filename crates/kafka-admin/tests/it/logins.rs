@@ -273,3 +273,37 @@ fn scram(password: &'static str, logins: &Logins) -> impl Fn(&[u8]) -> Answer + 
         Ok(format!("v={}", BASE64.encode(verifier)).into_bytes())
     }
 }
+
+#[tokio::test]
+async fn sessions_of_a_millisecond_keep_no_request_waiting_and_no_broker_busy() {
+    let noted = Logins::default();
+    let broker = broker("SCRAM-SHA-256", Duration::from_millis(1), scram("right", &noted)).await;
+    let admin = admin(&broker, by_password("right"));
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(1500) {
+        admin.cluster().await.unwrap();
+    }
+    let logins = noted.lock().unwrap().len();
+    assert!(logins <= 17, "{logins}");
+}
+
+#[tokio::test]
+async fn what_a_broker_says_is_shown_on_one_line_and_not_at_any_length() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "token").unwrap();
+    let long = "x\n".repeat(100_000);
+    for is_challenge in [true, false] {
+        let long = long.clone();
+        let broker = broker("OAUTHBEARER", SESSION, move |_message| {
+            if is_challenge {
+                Ok(long.clone().into_bytes())
+            } else {
+                Err(long[..30_000].to_owned())
+            }
+        })
+        .await;
+        let refusal = admin(&broker, by_file(file.path())).cluster().await.unwrap_err();
+        assert!(refusal.reason.contains("x x x"), "{refusal}");
+        assert!(refusal.reason.len() < 1000 && !refusal.reason.contains('\n'));
+    }
+}

@@ -14,6 +14,7 @@ mod fake;
 mod hanging;
 mod issuer;
 mod logins;
+mod mistakes;
 mod tokens;
 
 use kafka_admin::{Admin, Connection, RawKafka};

@@ -1,12 +1,15 @@
 //! Brokers with TLS, by an authority that nobody knows, and SASL.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kafka_admin::{RawSecurity, Refusal, RefusalKind, SaslMechanism, SecurityProtocol};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use testbed::{Kafka, KafkaSettings};
-use tokio::time::sleep;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use crate::admin;
 
@@ -56,21 +59,25 @@ async fn start(folder: &Path, protocol: &str, more: &[(String, &str)]) -> Kafka 
     Kafka::start(&settings).await.unwrap()
 }
 
-/// A token that says who one is and is not signed.
+/// Writes a token of an hour.
 fn token(folder: &Path, subject: &str) {
+    std::fs::write(folder.join("token"), unsigned(subject, 3600)).unwrap();
+}
+
+/// A token that says who one is and is not signed.
+fn unsigned(subject: &str, seconds: u64) -> String {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
         .as_secs();
-    let claims = format!("{{\"sub\":\"{subject}\",\"iat\":{now},\"exp\":{}}}", now + 3600);
-    let token = format!(
-        "{}.{}.",
-        BASE64.encode("{\"alg\":\"none\"}"),
-        BASE64.encode(claims)
+    let claims = format!(
+        "{{\"sub\":\"{subject}\",\"iat\":{now},\"exp\":{}}}",
+        now + seconds
     );
-    std::fs::write(folder.join("token"), token).unwrap();
+    let header = BASE64.encode("{\"alg\":\"none\"}");
+    format!("{header}.{}.", BASE64.encode(claims))
 }
 
 fn with_password(folder: &Path, mechanism: SaslMechanism, password: &str) -> RawSecurity {
@@ -231,4 +238,47 @@ async fn sasl_and_tls_against_a_plaintext_listener_are_named() {
     };
     let refusal = refused(&broker, tls).await;
     assert!(refusal.reason.contains("the port does not use TLS"), "{refusal}");
+}
+
+/// Answers each request with a token of a few seconds, and counts them.
+async fn issue(listener: tokio::net::TcpListener, issued: Arc<AtomicUsize>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    while let Ok((mut stream, _)) = listener.accept().await {
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        let body = format!(
+            "{{\"access_token\":\"{}\",\"token_type\":\"Bearer\"}}",
+            unsigned("user", 4)
+        );
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        issued.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_an_endpoint_log_in_and_sessions_that_end_with_them_are_renewed() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    certificates(folder);
+    let broker = with_mechanisms(folder).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let issued = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(issue(listener, Arc::clone(&issued)));
+    let security = RawSecurity {
+        token_file: None,
+        token_endpoint: Some(format!("http://127.0.0.1:{port}/token")),
+        client_id: Some("me".to_owned()),
+        client_secret: Some("hunter2".into()),
+        extensions: [("logicalCluster".to_owned(), "lkc-1".to_owned())].into(),
+        ..with_token(folder)
+    };
+    let admin = admin(broker.bootstrap_servers(), security);
+    let begun = Instant::now();
+    while issued.load(Ordering::Relaxed) < 3 {
+        admin.cluster().await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        sleep(Duration::from_millis(50)).await;
+    }
 }

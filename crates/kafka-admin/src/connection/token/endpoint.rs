@@ -17,6 +17,7 @@ use self::failure::{describe, describe_status};
 use super::{Fetched, MAX_TOKEN_BYTES};
 use crate::Refusal;
 use crate::connection::{RawSecurity, tls};
+use crate::refusal::shortened;
 
 const KEY: &str = "kafka.security.token_endpoint";
 /// The largest answer: a token and what is said of it.
@@ -59,6 +60,8 @@ impl Endpoint {
         let mut client = Client::builder()
             .use_preconfigured_tls(tls)
             .timeout(within)
+            // A token is fetched once in a long while, and perhaps by threads of several runtimes.
+            .pool_max_idle_per_host(0)
             .redirect(redirect::Policy::none());
         if is_loopback(&url) {
             client = client.no_proxy();
@@ -171,7 +174,7 @@ fn read(body: &[u8], client_id: &str) -> Result<Fetched, String> {
         .token_type
         .filter(|kind| !kind.eq_ignore_ascii_case("bearer"))
     {
-        let kind = failure::shortened(&kind);
+        let kind = shortened(&kind);
         return Err(format!(
             "the token's type is \"{kind}\", not \"Bearer\"; check {KEY}"
         ));

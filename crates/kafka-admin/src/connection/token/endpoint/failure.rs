@@ -8,9 +8,7 @@ use serde::Deserialize;
 use tokio_rustls::rustls::Error as TlsError;
 
 use super::KEY;
-
-/// How much of an endpoint's own words is shown.
-const MAX_SHOWN_CHARACTERS: usize = 300;
+use crate::refusal::shortened;
 
 /// RFC 6749, section 5.2.
 #[derive(Deserialize, Default)]
@@ -104,14 +102,6 @@ fn tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e TlsError> {
         };
     }
     None
-}
-
-/// Others' words, on one line and not too long.
-pub(super) fn shortened(text: &str) -> String {
-    let printable = text
-        .chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter });
-    printable.take(MAX_SHOWN_CHARACTERS).collect()
 }
 
 #[cfg(test)]
