@@ -9,7 +9,7 @@ RATE ?= 300
 library = "$$(scripts/fetch-runtime | tail -n 1)"
 python = "$$(scripts/spacy/venv)"
 
-.PHONY: help demo test soak check model produce-input consume-result parity bench bench-ner bench-worker bench-slices bench-reporter bench-exporter
+.PHONY: help demo test soak check model produce-input consume-result parity bench bench-ner bench-worker bench-slices bench-questions bench-reporter bench-exporter
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -48,7 +48,7 @@ consume-result: ## KAFKA=HOST:PORT TOPIC=ner-output
 parity: model ## compares every entity of 8,500 texts with spaCy's
 	ORT_DYLIB_PATH=$(library) $(python) scripts/spacy/parity.py $(RELEASE)/inference predict --model "$(MODEL)"
 
-bench: bench-ner bench-worker bench-reporter bench-exporter ## all benchmarks; docs/benchmarks.md has their results
+bench: bench-ner bench-worker bench-questions bench-reporter bench-exporter ## all benchmarks; docs/benchmarks.md has their results
 
 bench-ner: model ## the engine beside spaCy
 	$(python) scripts/spacy/bench_ner.py $(RELEASE)/examples/bench_ner "$(MODEL)" $(library)
@@ -62,6 +62,9 @@ bench-slices: model ## one thread of the worker with slices of several sizes: SL
 	python3 scripts/documents.py 3000 > "$(DOCUMENTS)"
 	$(RELEASE)/examples/bench_worker --inference $(RELEASE)/inference --model "$(MODEL)" --documents "$(DOCUMENTS)" \
 		--python $(python) --bench-ner $(RELEASE)/examples/bench_ner --slice-bytes $(or $(SLICES),8192,16384,32768,65536)
+
+bench-questions: ## committed offsets of 1,000 groups and 2,000 log ends: librdkafka beside kafka-admin, CPU, time, memory
+	cargo run -q --release -p kafka-io --example bench_questions
 
 bench-reporter: ## 1,000 checkpoints, on disk and on S3, into Apache Kafka: CPU, memory, requests, delay
 	cargo build --release -p offset-reporter --bins --examples

@@ -25,8 +25,8 @@ use testbed::{
 use tokio::time::{Instant, sleep_until};
 
 const BUCKET: &str = "checkpoints";
-const TOPIC: &str = "input";
-const PARTITIONS: i32 = 4;
+/// Each stream has a topic of its own, with so many partitions.
+const PARTITIONS: i32 = 2;
 /// How often a stream is looked at, as in production.
 const POLL: Duration = Duration::from_secs(10);
 /// How long all streams may take to be reported once.
@@ -85,11 +85,12 @@ impl Store {
     }
 
     async fn commit(&self, stream: usize, batch: usize) -> anyhow::Result<()> {
+        let topic = topic(stream);
         let partitions: Vec<_> = (0..PARTITIONS)
             .map(|partition| format!("\"{partition}\":{batch}"))
             .collect();
         let plan = format!(
-            "v1\n{{\"batchTimestampMs\":1}}\n{{\"{TOPIC}\":{{{}}}}}",
+            "v1\n{{\"batchTimestampMs\":1}}\n{{\"{topic}\":{{{}}}}}",
             partitions.join(",")
         );
         self.put(stream, &format!("offsets/{batch}"), &plan).await?;
@@ -107,9 +108,13 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let kafka = Kafka::start(&KafkaSettings::default()).await?;
     let topics = TopicAdmin::new(&connection(kafka.bootstrap_servers())?)?;
-    topics.create(&Topic::from(TOPIC), PARTITIONS).await?;
+    for stream in 0..arguments.streams {
+        topics
+            .create(&Topic::from(topic(stream).as_str()), PARTITIONS)
+            .await?;
+    }
     println!(
-        "{} streams of {PARTITIONS} partitions, a look every {POLL:?}, {} s each\n",
+        "{} streams of a topic with {PARTITIONS} partitions each, a look every {POLL:?}, {} s each\n",
         arguments.streams, arguments.seconds
     );
     println!(
@@ -135,6 +140,10 @@ async fn main() -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn topic(stream: usize) -> String {
+    format!("input-{stream}")
 }
 
 fn disk() -> anyhow::Result<Store> {
