@@ -6,6 +6,8 @@ use kafka_admin::{
     Admin, ByPartition, Committed, GroupId, LogEnd, Offset, Refusal, RefusalKind, TopicPartition,
 };
 
+use crate::gathering::Gathering;
+
 /// The groups and logs of a cluster.
 pub trait Groups: Send + Sync + 'static {
     /// Where partitions begin or end, or why that is not known: of each by itself.
@@ -35,9 +37,30 @@ pub trait Groups: Send + Sync + 'static {
     ) -> impl Future<Output = Result<ByPartition<()>, Refusal>> + Send;
 }
 
-impl Groups for Admin {
+/// A cluster of Kafka.
+pub struct Cluster {
+    admin: Admin,
+    gathering: Gathering,
+}
+
+impl Cluster {
+    /// The cluster that this client asks.
+    pub fn new(admin: Admin) -> Self {
+        Self {
+            admin,
+            gathering: Gathering::default(),
+        }
+    }
+
+    /// The client.
+    pub fn admin(&self) -> &Admin {
+        &self.admin
+    }
+}
+
+impl Groups for Cluster {
     async fn log_offsets(&self, partitions: &[TopicPartition], end: LogEnd) -> ByPartition<Offset> {
-        self.list_offsets(partitions, end).await
+        self.gathering.list_offsets(&self.admin, partitions, end).await
     }
 
     async fn committed(
@@ -47,8 +70,8 @@ impl Groups for Admin {
     ) -> Result<ByPartition<Committed>, Refusal> {
         let group = GroupId::from(group);
         match partitions {
-            Some(partitions) => self.committed_in(&group, partitions).await,
-            None => self.committed_in_all(&group).await,
+            Some(partitions) => self.admin.committed_in(&group, partitions).await,
+            None => self.admin.committed_in_all(&group).await,
         }
     }
 
@@ -59,11 +82,13 @@ impl Groups for Admin {
         metadata: &str,
     ) -> Result<ByPartition<()>, Refusal> {
         let offsets: Result<Vec<_>, _> = offsets.iter().map(checked).collect();
-        Admin::commit(self, &GroupId::from(group), &offsets?, metadata).await
+        let group = GroupId::from(group);
+        self.admin.commit(&group, &offsets?, metadata).await
     }
 
     async fn forget(&self, group: &str, partitions: &[TopicPartition]) -> Result<ByPartition<()>, Refusal> {
-        self.delete_committed(&GroupId::from(group), partitions).await
+        let group = GroupId::from(group);
+        self.admin.delete_committed(&group, partitions).await
     }
 }
 

@@ -14,6 +14,7 @@
 mod backoff;
 pub mod board;
 pub mod config;
+mod gathering;
 pub mod group;
 mod inspect;
 pub mod metrics;

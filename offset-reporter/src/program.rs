@@ -12,6 +12,7 @@ use prometheus::Registry;
 use sidecar::{Frame, FrameSettings, Peer, Program, RunMode, Settings, wait_for};
 
 use crate::config::{Config, DEFAULT_CLUSTER, Mode, Raw, StreamSettings};
+use crate::group::Cluster;
 use crate::inspect::inspect;
 use crate::metrics::Metrics;
 use crate::plan::{RewindPolicy, Step, partitions};
@@ -165,10 +166,10 @@ fn unobserved(raw: &Raw) -> S3 {
 }
 
 /// One client for each cluster.
-fn clusters(config: &Config) -> BTreeMap<String, Arc<Admin>> {
+fn clusters(config: &Config) -> BTreeMap<String, Arc<Cluster>> {
     let clusters = config.clusters.iter();
     clusters
-        .map(|(name, connection)| (name.clone(), Arc::new(Admin::new(connection))))
+        .map(|(name, connection)| (name.clone(), Arc::new(Cluster::new(Admin::new(connection)))))
         .collect()
 }
 
@@ -176,7 +177,7 @@ async fn streams(
     config: &Config,
     metrics: &Metrics,
     mode: RunMode,
-) -> anyhow::Result<Vec<Stream<Folder, Admin>>> {
+) -> anyhow::Result<Vec<Stream<Folder, Cluster>>> {
     let s3 = S3::new(config.raw.s3.clone(), metrics.storage_observer());
     let clusters = clusters(config);
     let mut streams = Vec::with_capacity(config.streams.len());
@@ -229,17 +230,17 @@ async fn try_checkpoint(
 
 /// Whether a stream's groups can be asked.
 async fn try_groups(
-    clusters: &BTreeMap<String, Arc<Admin>>,
+    clusters: &BTreeMap<String, Arc<Cluster>>,
     stream: &StreamSettings,
     groups: ByGroup,
 ) -> anyhow::Result<String> {
     let cluster = clusters.get(&stream.cluster);
-    let cluster = cluster.context("the configuration was checked")?;
+    let admin = cluster.context("the configuration was checked")?.admin();
     let mut found = Vec::new();
     for (group, offsets) in &groups {
         let partitions: Vec<_> = partitions(offsets).collect();
         let mut known = 0;
-        for (partition, end) in cluster.list_offsets(&partitions, LogEnd::Latest).await {
+        for (partition, end) in admin.list_offsets(&partitions, LogEnd::Latest).await {
             match end {
                 Ok(_) => known += 1,
                 Err(refusal) if refusal.kind == RefusalKind::UnknownPartition => {}
@@ -251,12 +252,12 @@ async fn try_groups(
         let mut line = format!("{known} of {} partitions are in the cluster", partitions.len());
         if stream.mode == Mode::Commit {
             let group_id = GroupId::from(group.as_str());
-            let members = cluster.members(&group_id).await?;
+            let members = admin.members(&group_id).await?;
             anyhow::ensure!(
                 members == 0,
                 "group {group} has {members} members, who alone may commit: choose another group"
             );
-            let has = cluster.committed_in(&group_id, &partitions).await?.len();
+            let has = admin.committed_in(&group_id, &partitions).await?.len();
             line = format!("{line}, group {group} has {has} of them");
         }
         anyhow::ensure!(known > 0, "{line}: none of the topics is known there");
@@ -264,7 +265,7 @@ async fn try_groups(
     }
     if found.is_empty() {
         // Whether the cluster answers at all is worth knowing without any batch.
-        cluster.cluster().await?;
+        admin.cluster().await?;
         return Ok("the cluster answers".to_owned());
     }
     Ok(found.join("; "))
