@@ -29,6 +29,8 @@ const BUCKET: &str = "checkpoints";
 const PARTITIONS: i32 = 2;
 /// How often a stream is looked at, as in production.
 const POLL: Duration = Duration::from_secs(10);
+/// After how long without a batch a stream counts as idle, and a poll interval.
+const UNTIL_IDLE: Duration = Duration::from_secs(100);
 /// How long all streams may take to be reported once.
 const PATIENCE: Duration = Duration::from_mins(5);
 const SECONDS_PER_MONTH: f64 = 30.0 * 24.0 * 3600.0;
@@ -206,6 +208,9 @@ async fn measure(arguments: &Arguments, kafka: &str, store: &Store, busy: bool) 
         (process.metric("offset_reporter_commits_total").await? >= all).then_some(())
     });
     reported.await.with_context(|| process.log())?;
+    if !busy {
+        tokio::time::sleep(UNTIL_IDLE).await;
+    }
     let before = read(&process).await?;
     let (began, end) = (
         Instant::now(),

@@ -98,6 +98,15 @@ fn check_report(report: &RawReport, problems: &mut Problems) {
     if poll_interval.is_zero() {
         problems.add("report.poll_interval", "must be longer than nothing");
     }
+    if report
+        .idle_poll_interval
+        .is_some_and(|idle| idle < *poll_interval)
+    {
+        problems.add(
+            "report.idle_poll_interval",
+            format!("must be at least report.poll_interval, {poll_interval:?}"),
+        );
+    }
     if list_interval < poll_interval {
         problems.add(
             "report.list_interval",

@@ -86,6 +86,7 @@ impl Program for OffsetReporter {
         }
         let schedule = Schedule {
             poll_interval: report.poll_interval,
+            idle_poll_interval: report.idle_poll_interval(),
             concurrency,
         };
         reporter::run(streams, schedule, &frame).await

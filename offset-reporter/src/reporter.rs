@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::bail;
-use checkpoint::Store;
+use checkpoint::{BatchId, Store};
 use sidecar::{Condition, Frame};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -22,6 +22,8 @@ use crate::stream::{Observation, Stream, TURN_LIMIT};
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often is looked whether the loops advance.
 const BEAT: Duration = Duration::from_secs(10);
+/// A stream is idle that is well and has had no new batch for so many poll intervals.
+const IDLE_AFTER: u32 = 9;
 /// How much later than it should a loop may advance on a busy machine.
 const LATENESS: Duration = Duration::from_secs(30);
 
@@ -30,6 +32,8 @@ const LATENESS: Duration = Duration::from_secs(30);
 pub struct Schedule {
     /// How often each is looked at.
     pub poll_interval: Duration,
+    /// How often one is that is idle.
+    pub idle_poll_interval: Duration,
     /// How many are at the same time.
     pub concurrency: usize,
 }
@@ -54,7 +58,7 @@ pub async fn run<S: Store + 'static, G: Groups>(
             condition: frame.readiness.condition(&format!("stream {}", stream.name())),
             deadlines: deadlines.clone(),
             index,
-            interval: schedule.poll_interval,
+            pace: Pace::new(schedule, Instant::now()),
             reported: None,
         };
         // The first turns are spread evenly over the interval; jitter keeps later ones apart.
@@ -150,9 +154,45 @@ struct Turns {
     condition: Condition,
     deadlines: Arc<Deadlines>,
     index: usize,
-    interval: Duration,
+    pace: Pace,
     /// Which failure was reported last: its text changes while it is the same.
     reported: Option<&'static str>,
+}
+
+/// How soon a stream is looked at again.
+struct Pace {
+    schedule: Schedule,
+    newest: Option<BatchId>,
+    /// When there was a new batch last, or the stream was not well.
+    moved_at: Instant,
+}
+
+impl Pace {
+    fn new(schedule: Schedule, now: Instant) -> Self {
+        Self {
+            schedule,
+            newest: None,
+            moved_at: now,
+        }
+    }
+
+    /// After a look that found this batch to be the newest.
+    fn after(&mut self, newest: Option<BatchId>, is_well: bool, now: Instant) -> Duration {
+        let Schedule {
+            poll_interval,
+            idle_poll_interval,
+            ..
+        } = self.schedule;
+        if newest != self.newest || !is_well {
+            self.newest = newest;
+            self.moved_at = now;
+        }
+        if now - self.moved_at < IDLE_AFTER * poll_interval {
+            poll_interval
+        } else {
+            idle_poll_interval
+        }
+    }
 }
 
 impl Turns {
@@ -192,7 +232,9 @@ impl Turns {
             if asked.is_none() || stream.health().is_err() {
                 self.report(&stream);
             }
-            next = Instant::now() + jittered(self.interval);
+            let now = Instant::now();
+            let interval = self.pace.after(stream.newest(), stream.health().is_ok(), now);
+            next = now + jittered(interval);
         }
     }
 
@@ -227,6 +269,28 @@ async fn timeout_after(stop: &CancellationToken) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_without_new_batches_is_looked_at_less_often_until_there_is_one() {
+        let (poll, idle) = (Duration::from_secs(10), Duration::from_secs(30));
+        let schedule = Schedule {
+            poll_interval: poll,
+            idle_poll_interval: idle,
+            concurrency: 1,
+        };
+        let begun = Instant::now();
+        let mut pace = Pace::new(schedule, begun);
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        assert_eq!(pace.after(Some(BatchId(1)), true, at(0)), poll);
+        assert_eq!(pace.after(Some(BatchId(1)), true, at(89)), poll);
+        assert_eq!(pace.after(Some(BatchId(1)), true, at(90)), idle);
+        assert_eq!(pace.after(Some(BatchId(2)), true, at(120)), poll);
+        assert_eq!(
+            pace.after(Some(BatchId(2)), false, at(240)),
+            poll,
+            "it is not well"
+        );
+    }
 
     #[tokio::test(start_paused = true)]
     async fn one_loop_that_is_late_is_enough_to_stop_the_heart() {

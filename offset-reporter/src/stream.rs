@@ -15,7 +15,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use checkpoint::Store;
+use checkpoint::{BatchId, Store};
 use tokio::time::{Instant, timeout};
 
 use self::committer::Committer;
@@ -116,6 +116,11 @@ impl<S: Store, G: Groups> Stream<S, G> {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.settings.name
+    }
+
+    /// The newest batch that is reported.
+    pub fn newest(&self) -> Option<BatchId> {
+        self.accepted.as_ref().map(|snapshot| snapshot.newest)
     }
 
     /// A turn, and the answer about ends.

@@ -39,6 +39,9 @@ pub struct RawReport {
     /// How often a checkpoint is looked at.
     #[serde(with = "humantime_serde")]
     pub poll_interval: Duration,
+    /// How often one is that has had no new batch for nine of these intervals; three of them if absent.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub idle_poll_interval: Option<Duration>,
     /// How often its folder is listed where nothing changes.
     #[serde(with = "humantime_serde")]
     pub list_interval: Duration,
@@ -52,10 +55,21 @@ pub struct RawReport {
     pub concurrency: NonZeroUsize,
 }
 
+/// How many poll intervals an idle stream's is if the configuration does not say.
+const IDLE_POLLS: u32 = 3;
+
+impl RawReport {
+    /// How often an idle stream is looked at.
+    pub fn idle_poll_interval(&self) -> Duration {
+        self.idle_poll_interval.unwrap_or(IDLE_POLLS * self.poll_interval)
+    }
+}
+
 impl Default for RawReport {
     fn default() -> Self {
         Self {
             poll_interval: Duration::from_secs(10),
+            idle_poll_interval: None,
             list_interval: Duration::from_mins(1),
             keepalive_interval: Duration::from_mins(5),
             prune_after: Duration::from_hours(1),

@@ -70,7 +70,7 @@ impl<G: Groups> Observer<G> {
             cluster,
             groups,
             metrics,
-            valid_for: 2 * (TURN_LIMIT + report.poll_interval),
+            valid_for: 2 * (TURN_LIMIT + report.idle_poll_interval()),
             beginnings_interval: report.keepalive_interval,
             beginnings: BTreeMap::new(),
             beginnings_at: None,

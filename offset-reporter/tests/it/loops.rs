@@ -13,6 +13,7 @@ use crate::fakes::{FakeKafka, FakeStore, Stage, configured};
 const QUERY: &str = "1f3a99c2-0195-4220-ade2-7cf05b9724bc";
 const SCHEDULE: Schedule = Schedule {
     poll_interval: Duration::from_secs(10),
+    idle_poll_interval: Duration::from_secs(30),
     concurrency: 2,
 };
 
