@@ -220,8 +220,10 @@ impl Turns {
                 return;
             };
             self.deadlines.set(self.index, Some(Instant::now() + TURN_LIMIT));
+            // On the heap, since the calls to a store make it some ten kilobytes, which a stream needs only in its turn.
+            let turn = Box::pin(stream.report());
             tokio::select! {
-                () = stream.report() => {}
+                () = turn => {}
                 () = timeout_after(&stop) => return,
             }
             drop(permit);

@@ -135,9 +135,14 @@ impl Refusal {
         self.code == "BROKER_NOT_AVAILABLE"
     }
 
-    /// Whether a request that was refused so has changed nothing, and may be sent again.
+    /// Whether a commit that was refused so has changed nothing, and may be sent again. A coordinator that is not available may
+    /// have written it down already: it says so, too, if its replicas did not take it in time.
     pub(crate) fn is_unsent(&self) -> bool {
-        self.is_coordinators() || self.is_unreachable()
+        let is_refused = matches!(
+            self.code.as_str(),
+            "NOT_COORDINATOR" | "COORDINATOR_LOAD_IN_PROGRESS"
+        );
+        is_refused || self.is_unreachable()
     }
 
     /// Whether the broker does not know the request in a version that it was asked in.

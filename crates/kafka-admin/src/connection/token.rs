@@ -127,7 +127,7 @@ impl TokenSource {
     /// If there is none, with the setting or the address to look at.
     pub async fn token(&self) -> Result<Token, Refusal> {
         let fetched = match &self.0.issuer {
-            Issuer::File(_) => self.0.issuer.fetch().await?,
+            Issuer::File(_) => self.0.fetch().await?,
             Issuer::Endpoint(_) | Issuer::Iam(_) => self.0.cached().await?,
         };
         let since_1970 = fetched.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -226,14 +226,18 @@ impl Issuer {
 }
 
 impl Fetched {
-    /// `lifetime` is what the issuer says; else the token itself says it, if it is a JWT.
+    /// `lifetime` is what the issuer says; the token itself says it, too, if it is a JWT. The shorter one counts.
     fn new(value: &str, principal: &str, lifetime: Option<Duration>) -> Self {
         let claims = Claims::of(value);
         let now = SystemTime::now();
         let expires = claims
             .expires_at
             .map(|at| at.duration_since(now).unwrap_or_default());
-        let lifetime = lifetime.or(expires).unwrap_or(DEFAULT_LIFETIME).min(MAX_LIFETIME);
+        let lifetimes = [lifetime, expires, Some(MAX_LIFETIME)].into_iter().flatten();
+        let lifetime = match (lifetime, expires) {
+            (None, None) => DEFAULT_LIFETIME,
+            _ => lifetimes.min().unwrap_or(DEFAULT_LIFETIME),
+        };
         let fetched = Instant::now();
         Self {
             value: Secret::from(value),

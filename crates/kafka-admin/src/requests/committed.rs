@@ -178,7 +178,9 @@ impl Admin {
         let mut pauses = PAUSES.into_iter();
         loop {
             let written = async {
-                let broker = self.coordinator(group, deadline).await?;
+                // Nobody has been asked to write anything yet.
+                let broker = self.coordinator(group, deadline).await;
+                let broker = broker.map_err(|refusal| (refusal.is_stale(), refusal))?;
                 let answer = self.committing().ask(broker, deadline, &request).await;
                 let answered = answer.and_then(|(response, _version)| answers(response));
                 let written = answered.and_then(|answers| unless_moved(partitions.clone(), answers));
@@ -188,13 +190,13 @@ impl Admin {
                 {
                     self.topology().doubt_coordinator(broker, [group]);
                 }
-                written
+                written.map_err(|refusal| (refusal.is_unsent(), refusal))
             };
             match (written.await, pauses.next()) {
-                (Err(refusal), Some(pause)) if refusal.is_unsent() && Instant::now() + pause < deadline => {
+                (Err((true, _)), Some(pause)) if Instant::now() + pause < deadline => {
                     sleep(pause).await;
                 }
-                (written, _) => return written,
+                (written, _) => return written.map_err(|(_, refusal)| refusal),
             }
         }
     }

@@ -88,7 +88,16 @@ impl BrokerConnection {
     }
 
     pub(crate) fn state(&self) -> State {
-        self.state.borrow().clone()
+        let state = self.state.borrow().clone();
+        match state {
+            // Its task has ended by a panic.
+            State::Connecting | State::Ready(_) if self.queue.is_closed() => State::Ended {
+                refusal: self.why_ended(),
+                at: self.opened,
+                has_served: true,
+            },
+            state => state,
+        }
     }
 
     /// Whether a request would be sent at once, to a broker that is not known to hang.

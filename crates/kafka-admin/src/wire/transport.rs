@@ -101,8 +101,6 @@ async fn connect_to(address: SocketAddr, tuning: &Tuning, within: Duration) -> i
     };
     socket.set_keepalive(tuning.has_keepalive)?;
     socket.set_nodelay(true)?;
-    // What a broker has not received when the connection is given up, it never receives: no commit comes late.
-    socket.set_zero_linger()?;
     // A connection that is given up sends nothing more: a commit that waited in its buffers could arrive after a newer one
     // on the next connection.
     socket.set_zero_linger()?;

@@ -35,8 +35,11 @@ const WATCH_EVERY: Duration = Duration::from_millis(100);
 const QUIET: Duration = Duration::from_secs(2);
 /// How long a broker is away: long enough that others take over what it led.
 const AWAY: Duration = Duration::from_secs(5);
-/// How long it may take until all brokers know what one has acknowledged, or what happened while they were away.
+/// How long it may take until all brokers know what one has acknowledged.
 const SPREAD: Duration = Duration::from_secs(1);
+/// How long a broker may take that was away until it knows what happened meanwhile: until then it answers for groups that
+/// others coordinate, as it did before.
+const CAUGHT_UP: Duration = Duration::from_secs(3);
 /// How much memory may grow, the librdkafka of the test's own writers included.
 const MAX_GROWTH: u64 = 8 << 20;
 /// How many sockets may be open: three of the client, and those of the writers and the watcher.
@@ -137,7 +140,7 @@ impl Run {
         }
         self.timeline.lock().unwrap().returned();
         *self.away.lock().unwrap() = None;
-        sleep(SPREAD).await;
+        sleep(CAUGHT_UP).await;
         self.stage.ledger.release();
         sleep(QUIET).await;
     }

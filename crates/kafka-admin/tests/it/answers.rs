@@ -8,12 +8,16 @@ use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
+use kafka_protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::{
     ApiKey, DescribeGroupsResponse, FetchRequest, FetchResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, MetadataRequest, MetadataResponse, OffsetFetchRequest, OffsetFetchResponse,
+    FindCoordinatorResponse, MetadataRequest, MetadataResponse, OffsetCommitResponse, OffsetFetchRequest,
+    OffsetFetchResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use sidecar::Problems;
@@ -21,17 +25,20 @@ use sidecar::Problems;
 use crate::admin;
 use crate::fake::{Asked, Fake, Reaction};
 
-const VERSIONS: [(ApiKey, i16, i16); 6] = [
+const VERSIONS: [(ApiKey, i16, i16); 7] = [
     (ApiKey::ApiVersions, 0, 4),
     (ApiKey::Metadata, 0, 12),
     (ApiKey::Fetch, 4, 12),
     (ApiKey::FindCoordinator, 0, 4),
     (ApiKey::OffsetFetch, 1, 9),
+    (ApiKey::OffsetCommit, 2, 9),
     (ApiKey::DescribeGroups, 0, 6),
 ];
 /// The header of a batch, and one record.
 const BATCH_BYTES: usize = 80;
 const GROUP_ID_NOT_FOUND: i16 = 69;
+const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+const NOT_COORDINATOR: i16 = 16;
 
 fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
@@ -109,6 +116,39 @@ async fn a_partition_that_the_answer_lacks_is_not_one_without_a_commit() {
     let asked = [TopicPartition::new("a", 0)];
     let committed = admin.committed_in(&GroupId::from("group"), &asked).await.unwrap();
     assert!(committed[0].1.is_err(), "{committed:?}");
+}
+
+/// How many commits come if each is answered so, and what the last answer was.
+async fn commits_that_come(code: i16) -> (usize, String) {
+    let commits = std::sync::Arc::new(Mutex::new(0));
+    let counted = std::sync::Arc::clone(&commits);
+    let fake = broker(move |asked| {
+        (asked.key == ApiKey::OffsetCommit).then(|| {
+            *counted.lock().unwrap() += 1;
+            let partition = OffsetCommitResponsePartition::default().with_error_code(code);
+            let topic = OffsetCommitResponseTopic::default()
+                .with_name(text("a").into())
+                .with_partitions(vec![partition]);
+            asked.answer(&OffsetCommitResponse::default().with_topics(vec![topic]))
+        })
+    })
+    .await;
+    let admin = admin(&fake.servers(), 2000, 2000);
+    let offsets = [(TopicPartition::new("a", 0), Offset::new(7).unwrap())];
+    let refusal = admin
+        .commit(&GroupId::from("group"), &offsets, "")
+        .await
+        .unwrap_err();
+    let commits = *commits.lock().unwrap();
+    (commits, refusal.code)
+}
+
+#[tokio::test]
+async fn a_commit_that_may_be_stored_is_not_sent_again() {
+    let (commits, code) = commits_that_come(COORDINATOR_NOT_AVAILABLE).await;
+    assert_eq!((commits, code.as_str()), (1, "COORDINATOR_NOT_AVAILABLE"));
+    let (commits, code) = commits_that_come(NOT_COORDINATOR).await;
+    assert!(commits > 1 && code == "NOT_COORDINATOR", "{commits} {code}");
 }
 
 #[tokio::test]
