@@ -148,7 +148,9 @@ impl Run {
     /// All brokers are there, and those that took over give back what they led.
     async fn move_leaders(&self) {
         println!("the leaders that were there at first lead again");
+        // What is acknowledged now is known to those that take over.
         self.stage.ledger.hold();
+        sleep(SPREAD).await;
         let address = self.brokers[0].clone();
         let moved = tokio::task::spawn_blocking(move || Client::new(&address).elect_preferred());
         moved.await.unwrap();
