@@ -146,6 +146,7 @@ impl Run {
     async fn move_leaders(&self) {
         println!("the leaders that were there at first lead again");
         self.stage.ledger.hold();
+        sleep(SPREAD).await;
         let address = self.brokers[0].clone();
         let moved = tokio::task::spawn_blocking(move || Client::new(&address).elect_preferred());
         moved.await.unwrap();
