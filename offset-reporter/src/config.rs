@@ -107,6 +107,12 @@ fn check_report(report: &RawReport, problems: &mut Problems) {
             format!("must be at least report.poll_interval, {poll_interval:?}"),
         );
     }
+    if report.idle_poll_interval() > *keepalive_interval {
+        problems.add(
+            "report.idle_poll_interval",
+            format!("must be at most report.keepalive_interval, {keepalive_interval:?}"),
+        );
+    }
     if list_interval < poll_interval {
         problems.add(
             "report.list_interval",

@@ -13,7 +13,8 @@ use crate::{StoreError, WritableStore};
 
 /// The most batches that are deleted behind one commit.
 const MAX_PURGED: usize = 16;
-/// The most batches that wait to be deleted. Of more none is deleted until the next start.
+/// The most batches that wait to be deleted. Those that come then are deleted after the next start: a later one must not be
+/// deleted before them.
 const MAX_WAITING: usize = 10_000;
 /// Behind how many commits it is tried again after a failure: of a store that allows no deleting, or not now.
 const COMMITS_BETWEEN_TRIES: u32 = 1000;
@@ -29,6 +30,8 @@ pub(crate) struct Purge {
     /// Whether a failure was reported.
     has_failed: bool,
     is_off: bool,
+    /// Whether a batch was left out: those behind it are, too.
+    is_full: bool,
 }
 
 /// The first failure, and the batches that are left.
@@ -37,10 +40,13 @@ type Outcome = Result<(), (StoreError, Vec<BatchId>)>;
 impl Purge {
     /// Lets a batch be deleted, if there is such a batch.
     pub(crate) fn add(&mut self, batch: BatchId) {
-        if self.waiting.len() >= MAX_WAITING {
-            self.turn_off();
+        if self.waiting.len() >= MAX_WAITING && !self.is_full {
+            self.is_full = true;
+            tracing::warn!(
+                "more than {MAX_WAITING} old batches are to be deleted; those that come now stay until the next start"
+            );
         }
-        if batch.0 >= 0 && !self.is_off {
+        if batch.0 >= 0 && !self.is_off && !self.is_full {
             self.waiting.push_back(batch);
         }
     }
@@ -89,4 +95,24 @@ async fn delete(store: Arc<impl WritableStore>, batches: Vec<BatchId>) -> Outcom
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_batches_keep_none_of_the_first_from_being_deleted() {
+        let mut purge = Purge::default();
+        let most = i64::try_from(MAX_WAITING).unwrap();
+        (0..most + 5).for_each(|batch| purge.add(BatchId(batch)));
+        assert_eq!(purge.waiting.len(), MAX_WAITING);
+        purge.waiting.pop_front();
+        purge.add(BatchId(most + 5));
+        assert_eq!(
+            purge.waiting.back(),
+            Some(&BatchId(most - 1)),
+            "no gap before what is deleted"
+        );
+    }
 }

@@ -61,7 +61,8 @@ const IDLE_POLLS: u32 = 3;
 impl RawReport {
     /// How often an idle stream is looked at.
     pub fn idle_poll_interval(&self) -> Duration {
-        self.idle_poll_interval.unwrap_or(IDLE_POLLS * self.poll_interval)
+        let default = (IDLE_POLLS * self.poll_interval).min(self.keepalive_interval);
+        self.idle_poll_interval.unwrap_or(default)
     }
 }
 

@@ -120,8 +120,9 @@ impl<G: Groups> Committer<G> {
             return Err(closed.refused.clone());
         }
         let (rules, now) = (self.rules, Instant::now());
-        if self.is_writing() && self.of(group).plan(offsets, stamp, rules, now).has_changes {
-            // Somebody else may have committed since it was read.
+        let is_due = !self.of(group).plan(offsets, stamp, rules, now).steps.is_empty();
+        if self.is_writing() && is_due {
+            // Somebody else may have committed since it was read; to keep offsets alive is no reason to take a group back.
             self.of(group).forget(&partitions(offsets).collect::<Vec<_>>());
         }
         let read = self.read_back(group, offsets).await;

@@ -288,7 +288,7 @@ async fn a_commit_whose_answer_was_lost_is_not_taken_for_one_that_was_not_made()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_group_is_read_again_before_what_changed_is_committed_and_not_to_keep_it_alive() {
+async fn a_group_is_read_again_before_anything_is_committed() {
     let store = ten_batches();
     let mut stage = Stage::new(&store, &FakeKafka::with(200), "");
     stage.cycle().await;
@@ -298,7 +298,18 @@ async fn a_group_is_read_again_before_what_changed_is_committed_and_not_to_keep_
     assert_eq!(stage.kafka.reads(), 2, "before and after");
     stage.kafka.commits();
     stage.run(Duration::from_secs(301)).await;
-    assert_eq!((stage.kafka.commits().len(), stage.kafka.reads()), (1, 1));
+    assert_eq!((stage.kafka.commits().len(), stage.kafka.reads()), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeping_offsets_alive_takes_no_group_back_unless_that_is_allowed() {
+    let store = ten_batches();
+    let mut stage = Stage::new(&store, &FakeKafka::with(200), "rewind = \"never\"");
+    stage.cycle().await;
+    stage.kafka.give("g", "t", 150, "by hand");
+    stage.run(Duration::from_secs(301)).await;
+    assert_eq!(stage.kafka.has("g", "t", 0), Some(150));
+    assert_eq!(rewinds(&stage, "lowered"), None);
 }
 
 #[tokio::test(start_paused = true)]
